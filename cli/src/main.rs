@@ -1,0 +1,2 @@
+//! The `rowbus` command.
+fn main() {}

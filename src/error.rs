@@ -1,0 +1,190 @@
+//! The one public error: a kind to match on, a sentence for a person, and the cause below it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to do about it.
+///
+/// Match on [`kind`](Error::kind), never on the text. An error is cheap to clone: when a transaction
+/// that several callers share fails, each of them gets the same error.
+///
+/// ```
+/// use rowbus::{ErrorKind, Subject};
+///
+/// let error = Subject::new("orders..created").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidSubject);
+/// assert_eq!(error.to_string(), "invalid subject \"orders..created\": token 2 is empty");
+/// ```
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The kinds of [`Error`]: what a program can react to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A subject or a filter breaks the grammar; the message names the token.
+    InvalidSubject,
+    /// A header's name or value cannot be carried.
+    InvalidHeader,
+    /// An option is out of its range, or contradicts another.
+    InvalidOption,
+    /// Payload and headers together are larger than the bus allows. Nothing was written.
+    #[non_exhaustive]
+    PayloadTooLarge {
+        /// Bytes of payload and encoded headers.
+        size: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// `expect_last` did not hold: the subject's newest event is another. Nothing was written.
+    #[non_exhaustive]
+    WrongSequence {
+        /// The sequence of the subject's newest event; 0 if it has none.
+        actual: u64,
+    },
+    /// Not an end: events that this stream asked for may no longer be in the log. It goes on after this.
+    #[non_exhaustive]
+    Gap {
+        /// The first sequence that may be missing.
+        first: u64,
+        /// The last sequence that may be missing.
+        last: u64,
+    },
+    /// Not an end: the bounded buffer of this stream was full, and that many events were dropped.
+    #[non_exhaustive]
+    Overflow {
+        /// How many events were dropped since the last one delivered.
+        dropped: u64,
+    },
+    /// The asked sequence lies beyond the end of the log: the file was restored or replaced.
+    #[non_exhaustive]
+    CursorAhead {
+        /// The newest sequence that the log has given out.
+        newest: u64,
+    },
+    /// The bus was closed.
+    Closed,
+    /// The file stayed locked by others until the deadline. Nothing was written.
+    Busy,
+    /// The disk, or the file's size limit, is full. Nothing was written.
+    DiskFull,
+    /// A commit failed in a way that leaves open whether it will be there after recovery. With a
+    /// `message_id` it is safe to publish again.
+    Indeterminate,
+    /// The file at the path is no longer the one that was opened.
+    FileReplaced,
+    /// This process is a fork of the one that opened the bus.
+    Forked,
+    /// The backend or this build cannot do it; the message says who can.
+    Unsupported,
+    /// The path cannot hold a bus: in memory, a folder, or missing where it must exist.
+    InvalidPath,
+    /// The file is not an SQLite database, or is encrypted with another key.
+    NotADatabase,
+    /// The file or its folder cannot be written.
+    ReadOnly,
+    /// The file is in rollback-journal mode and the conversion to WAL was not asked for.
+    NotWal,
+    /// The file is on a mount that breaks SQLite's locks or shared memory.
+    UnsafeMount,
+    /// The SQLite library that runs has a bug that can corrupt the file.
+    UnsafeSqlite,
+    /// The host's tables already use a name that belongs to the bus.
+    NameTaken,
+    /// The file's schema is older than this library can use, and it was told not to migrate.
+    SchemaTooOld,
+    /// The file's schema is newer, and no longer open to this library.
+    SchemaTooNew,
+    /// The migration history contradicts this library: a changed checksum, a missing or unreadable row.
+    SchemaMismatch,
+    /// The file is damaged.
+    Corrupt,
+    /// The operating system failed to read or write.
+    Io,
+    /// Any other failure of the database.
+    Database,
+    /// A body is not what the `json` helpers were asked for.
+    Json,
+}
+
+impl Error {
+    /// An error of this kind. Backends outside this crate use it as well.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    /// An error of this kind with the error that caused it.
+    pub fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(source.into()) }) }
+    }
+
+    /// What a program can react to.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether the same call may succeed later without any change: the file was locked or the disk full.
+    ///
+    /// `Indeterminate` is not among them: repeating it may publish twice unless it had a `message_id`.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Busy | ErrorKind::DiskFull)
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the bus is closed")
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn gap(first: u64, last: u64) -> Self {
+        Self::new(
+            ErrorKind::Gap { first, last },
+            format!("events {first} to {last} may have been removed before this stream read them"),
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        if let Some(source) = &self.inner.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_ref().map(|source| source.as_ref() as &(dyn StdError + 'static))
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,87 @@
+//! **rowbus** is a message bus made of rows: one SQLite file is the broker, and any process that opens it can publish and
+//! stream. There is no daemon to run, and nothing that was acknowledged is lost.
+#![cfg_attr(
+    feature = "sqlite",
+    doc = r#"
+```
+# #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+# let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+use rowbus::{MessengerExt, SqliteBus, StartAt, Subscribe};
+
+let bus = SqliteBus::open(&path).await?;                       // every process opens the same file
+let mut live = bus.stream("orders.>").await?;                  // what is new
+bus.publish("orders.created", "one pizza").await?;             // acknowledged: it survives a power cut
+assert_eq!(live.next().await.unwrap()?.text(), Some("one pizza"));
+
+let mut all = bus.subscribe(Subscribe::to("orders.>").from(StartAt::Oldest)).await?;
+assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
+# Ok(()) }
+```
+"#
+)]
+//!
+//! | To | use |
+//! | --- | --- |
+//! | open a file | [`SqliteBus`](sqlite::SqliteBus), or `SqliteBus::builder` for options |
+//! | publish, stream | [`MessengerExt`], one line a verb; [`Publish`] and [`Subscribe`] for options |
+//! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
+//! | test an app without a disk | [`InMemBus`] |
+//! | publish from another driver or language | [`sql`], and `docs/sql.md` |
+//! | test a backend of your own | the `conformance` module (feature `conformance`) |
+//!
+//! # Features
+//! `sqlite` and `bundled` are the defaults. Without `sqlite`, `async` gives the contract and [`InMemBus`]; without
+//! any, there are the words and [`sql`]. `json` adds `Publish::json` and `Message::json`; `conformance` the contract as
+//! test cases.
+#![cfg_attr(not(feature = "sqlite"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+
+pub mod defaults;
+mod error;
+mod filter;
+mod headers;
+mod message;
+mod publish;
+pub mod sql;
+mod subject;
+
+#[cfg(feature = "async")]
+mod capabilities;
+#[cfg(feature = "async")]
+mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "async")]
+mod ext;
+#[cfg(feature = "async")]
+mod inmem;
+#[cfg(feature = "async")]
+mod mailbox;
+#[cfg(feature = "async")]
+mod messenger;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(feature = "async")]
+mod subscribe;
+#[cfg(feature = "async")]
+mod trie;
+
+pub use error::{Error, ErrorKind, Result};
+pub use filter::Filter;
+pub use headers::Headers;
+pub use message::Message;
+pub use publish::{Durability, PubAck, Publish, PublishParts};
+pub use subject::Subject;
+
+#[cfg(feature = "async")]
+pub use {
+    capabilities::Capabilities,
+    clock::{Clock, SystemClock},
+    ext::MessengerExt,
+    inmem::{InMemBuilder, InMemBus},
+    messenger::{BoxFuture, Messenger},
+    subscribe::{Source, StartAt, Subscribe, SubscribeParts, Subscription},
+};
+
+#[cfg(feature = "sqlite")]
+pub use {rusqlite, sqlite::SqliteBus};

@@ -1,0 +1,203 @@
+//! The bounded buffer between a bus and one stream: it never blocks who puts in.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::Error;
+use crate::message::Message;
+
+/// What a stream finds in its mailbox.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Message(Message),
+    /// That many messages found the mailbox full.
+    Overflow(u64),
+    /// The reader fell behind: what follows this sequence is in the log, and no more comes here.
+    Behind(u64),
+    /// The stream is over because of this.
+    Failed(Error),
+}
+
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    letters: VecDeque<Letter>,
+    bytes: usize,
+    /// Nothing more will be put in; the end comes when the letters are read.
+    sealed: bool,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self { state: Mutex::default(), max_messages, max_bytes }
+    }
+
+    /// Puts a message in, unless the mailbox is full (then `false`) or sealed (then it is dropped).
+    #[must_use]
+    pub(crate) fn offer(&self, message: &Message) -> bool {
+        let mut state = self.state();
+        let taken = self.put(&mut state, message);
+        if taken {
+            wake(state);
+        }
+        taken
+    }
+
+    /// Puts a message in, or counts it as dropped because the mailbox is full.
+    ///
+    /// The reader's waker is foreign code, which may want a lock that the caller holds: it is returned, to be woken
+    /// when that lock is released.
+    #[must_use]
+    pub(crate) fn deliver(&self, message: &Message) -> Option<Waker> {
+        let mut state = self.state();
+        if !self.put(&mut state, message) {
+            if let Some(Letter::Overflow(dropped)) = state.letters.back_mut() {
+                *dropped += 1;
+            } else {
+                state.letters.push_back(Letter::Overflow(1));
+            }
+        }
+        state.waker.take()
+    }
+
+    fn put(&self, state: &mut State, message: &Message) -> bool {
+        if state.sealed {
+            return true;
+        }
+        let weight = message.weight();
+        let full = state.letters.len() >= self.max_messages || state.bytes + weight > self.max_bytes;
+        // An empty mailbox takes anything: no message is too large to ever be delivered.
+        if full && !state.letters.is_empty() {
+            return false;
+        }
+        state.bytes += weight;
+        state.letters.push_back(Letter::Message(message.clone()));
+        true
+    }
+
+    /// No more comes; the reader continues from the log behind this sequence.
+    pub(crate) fn fall_behind(&self, after: u64) {
+        self.seal_with(Some(Letter::Behind(after)));
+    }
+
+    /// No more comes; the stream ends with this error.
+    pub(crate) fn fail(&self, error: Error) {
+        self.seal_with(Some(Letter::Failed(error)));
+    }
+
+    /// No more comes; the stream ends when what is here has been read.
+    pub(crate) fn seal(&self) {
+        self.seal_with(None);
+    }
+
+    fn seal_with(&self, last: Option<Letter>) {
+        let mut state = self.state();
+        if !state.sealed {
+            state.sealed = true;
+            state.letters.extend(last);
+            wake(state);
+        }
+    }
+
+    /// The next letter; `None` when it was sealed and all is read.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Letter>> {
+        let mut state = self.state();
+        match state.letters.pop_front() {
+            Some(letter) => {
+                if let Letter::Message(message) = &letter {
+                    state.bytes -= message.weight();
+                }
+                Poll::Ready(Some(letter))
+            }
+            None if state.sealed => Poll::Ready(None),
+            None => {
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the reader after the lock is released, so that it does not run into it.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::headers::Headers;
+    use crate::subject::Subject;
+
+    fn message(sequence: u64, bytes: usize) -> Message {
+        Message::new(Subject::new("a").unwrap(), Bytes::from(vec![0; bytes]), Headers::new(), sequence, 0)
+    }
+
+    fn read(mailbox: &Mailbox) -> Poll<Option<Letter>> {
+        mailbox.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn read_sequence(mailbox: &Mailbox) -> u64 {
+        match read(mailbox) {
+            Poll::Ready(Some(Letter::Message(message))) => message.sequence(),
+            other => panic!("no message but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_is_full_by_messages_or_by_bytes_but_takes_one_of_any_size() {
+        let mailbox = Mailbox::new(2, 10);
+        assert!(mailbox.offer(&message(1, 100)));
+        assert!(!mailbox.offer(&message(2, 1)));
+        assert_eq!(read_sequence(&mailbox), 1);
+        assert!(mailbox.offer(&message(2, 1)));
+        assert!(mailbox.offer(&message(3, 1)));
+        assert!(!mailbox.offer(&message(4, 1)));
+    }
+
+    #[test]
+    fn an_overflow_is_told_where_it_happened() {
+        let mailbox = Mailbox::new(1, 100);
+        for sequence in 1..=4 {
+            assert!(mailbox.deliver(&message(sequence, 1)).is_none());
+        }
+        assert_eq!(read_sequence(&mailbox), 1);
+        assert!(matches!(read(&mailbox), Poll::Ready(Some(Letter::Overflow(3)))));
+        assert!(mailbox.deliver(&message(5, 1)).is_none());
+        assert_eq!(read_sequence(&mailbox), 5);
+        assert!(read(&mailbox).is_pending());
+    }
+
+    #[test]
+    fn a_sealed_mailbox_hands_over_what_it_has_and_ends() {
+        let mailbox = Mailbox::new(8, 100);
+        assert!(mailbox.offer(&message(1, 1)));
+        mailbox.seal();
+        mailbox.fall_behind(9);
+        assert!(mailbox.offer(&message(2, 1)));
+        assert_eq!(read_sequence(&mailbox), 1);
+        assert!(matches!(read(&mailbox), Poll::Ready(None)));
+    }
+}

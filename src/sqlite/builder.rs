@@ -1,0 +1,168 @@
+//! Options of a bus on a file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::clock::{Clock, SystemClock};
+use crate::defaults;
+use crate::error::{Error, ErrorKind, Result};
+use crate::publish::Durability;
+use crate::sqlite::SqliteBus;
+use crate::sqlite::connection::OnConnect;
+use crate::sqlite::schema::Migrate;
+
+/// Options of a [`SqliteBus`], checked when it is opened.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+/// use std::time::Duration;
+/// use rowbus::{Durability, SqliteBus};
+///
+/// let bus = SqliteBus::builder(&path)
+///     .durability(Durability::Relaxed)
+///     .busy_deadline(Duration::from_secs(1))
+///     .open()
+///     .await?;
+/// # drop(bus); Ok(()) }
+/// ```
+#[must_use = "nothing is opened before `open` is awaited"]
+pub struct SqliteBuilder {
+    path: PathBuf,
+    options: Options,
+}
+
+/// What a bus was opened with.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) busy_deadline: Duration,
+    pub(crate) dedup_window: Duration,
+    pub(crate) max_payload: usize,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) on_connect: Option<OnConnect>,
+    pub(crate) migrate: Migrate,
+    pub(crate) create: bool,
+    pub(crate) convert_to_wal: bool,
+    pub(crate) allow_unsafe_mount: bool,
+}
+
+impl SqliteBuilder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let options = Options {
+            durability: Durability::Full,
+            busy_deadline: defaults::BUSY_DEADLINE,
+            dedup_window: defaults::DEDUP_WINDOW,
+            max_payload: defaults::MAX_PAYLOAD,
+            clock: Arc::new(SystemClock),
+            on_connect: None,
+            migrate: Migrate::Auto,
+            create: true,
+            convert_to_wal: false,
+            allow_unsafe_mount: false,
+        };
+        Self { path, options }
+    }
+
+    /// What an acknowledgement promises unless the message says otherwise: [`Durability::Full`] unless set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// How long a write waits for a locked file before it fails as `Busy`: 5 s unless set.
+    pub fn busy_deadline(mut self, deadline: Duration) -> Self {
+        self.options.busy_deadline = deadline;
+        self
+    }
+
+    /// How long a `message_id` is remembered: 2 minutes unless set, at most 365 days.
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.options.dedup_window = window;
+        self
+    }
+
+    /// The largest payload with headers, in bytes: 1 MiB unless set, at most 64 MiB.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.options.max_payload = bytes;
+        self
+    }
+
+    /// Where the bus takes the wall time from; for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
+    /// Runs first on every connection that the bus opens, for instance to give SQLCipher its key. It must not write, nor
+    /// change `journal_mode` or `synchronous`.
+    pub fn on_connect(
+        mut self,
+        run: impl Fn(&Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.options.on_connect = Some(Arc::new(run));
+        self
+    }
+
+    /// When the schema is brought up to date: [`Migrate::Auto`] unless set.
+    pub fn migrate(mut self, migrate: Migrate) -> Self {
+        self.options.migrate = migrate;
+        self
+    }
+
+    /// Whether a missing file is created: it is unless set to `false`.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// Whether an existing file in rollback-journal mode is converted to WAL, for every program that uses it. It is
+    /// refused as `NotWal` unless set.
+    pub fn convert_to_wal(mut self, convert: bool) -> Self {
+        self.options.convert_to_wal = convert;
+        self
+    }
+
+    /// Whether a file on a network or pass-through mount is opened in spite of its locks. It is refused unless set.
+    pub fn allow_unsafe_mount(mut self, allow: bool) -> Self {
+        self.options.allow_unsafe_mount = allow;
+        self
+    }
+
+    /// Opens the bus; creates the file, private to the user, and its tables where they are missing.
+    ///
+    /// # Errors
+    /// Each says what to do about it: `InvalidOption`, `InvalidPath`, `NotADatabase`, `ReadOnly`, `NotWal`, `UnsafeMount`, `UnsafeSqlite`,
+    /// `NameTaken`, `SchemaTooOld`, `SchemaTooNew`, `SchemaMismatch`, `Busy`, `DiskFull`, `Corrupt`, `Io`, `Database`.
+    pub async fn open(self) -> Result<SqliteBus> {
+        self.options.check()?;
+        SqliteBus::open_with(self.path, self.options).await
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOption, message));
+        if self.max_payload > defaults::MAX_ROW {
+            return invalid(format!("max_payload is at most {} bytes; got {}", defaults::MAX_ROW, self.max_payload));
+        }
+        let year = Duration::from_secs(365 * 24 * 3600);
+        if self.dedup_window > year {
+            return invalid(format!("dedup_window is at most 365 days; got {:?}", self.dedup_window));
+        }
+        if self.busy_deadline > year {
+            return invalid(format!("busy_deadline is at most 365 days; got {:?}", self.busy_deadline));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SqliteBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBuilder").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! How a connection of a bus is opened and set up: the only place with settings of SQLite.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::publish::Durability;
+use crate::sqlite::fault;
+
+/// What a host runs first on every connection, for instance SQLCipher's key.
+pub(crate) type OnConnect = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
+
+/// Opens connections to one file, each set up the same way.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    path: PathBuf,
+    on_connect: Option<OnConnect>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Write,
+    Read,
+}
+
+// No CREATE: the file is there, made with the right mode. No mutex: each connection is behind one of ours.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+impl Opener {
+    pub(crate) fn new(path: PathBuf, on_connect: Option<OnConnect>) -> Self {
+        Self { path, on_connect }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection as SQLite gives it, with only the host's own set-up.
+    pub(crate) fn open_bare(&self) -> Result<Connection> {
+        let doing = || format!("opening {}", self.path.display());
+        let conn = Connection::open_with_flags(&self.path, FLAGS).map_err(|e| fault::error(&doing(), e))?;
+        if let Some(on_connect) = &self.on_connect {
+            on_connect(&conn).map_err(|e| fault::error("running on_connect", e))?;
+        }
+        // Waiting is ours: SQLite's own busy handler sleeps for whole milliseconds and is unfair between processes.
+        conn.busy_timeout(Duration::ZERO).map_err(|e| fault::error(&doing(), e))?;
+        Ok(conn)
+    }
+
+    /// A connection ready for its purpose.
+    pub(crate) fn open(&self, purpose: Purpose) -> Result<Connection> {
+        let mut conn = self.open_bare()?;
+        set_up(&mut conn, purpose).map_err(|e| fault::error("setting up a connection", e))?;
+        Ok(conn)
+    }
+
+    /// The pool of read connections.
+    pub(crate) fn pool(&self, size: u32) -> Result<r2d2::Pool<r2d2_sqlite::SqliteConnectionManager>> {
+        let on_connect = self.on_connect.clone();
+        let manager = r2d2_sqlite::SqliteConnectionManager::file(&self.path).with_flags(FLAGS).with_init(move |conn| {
+            if let Some(on_connect) = &on_connect {
+                on_connect(conn)?;
+            }
+            set_up(conn, Purpose::Read)
+        });
+        r2d2::Pool::builder()
+            .max_size(size)
+            .min_idle(Some(0))
+            // No reaper: it would wake an idle process for ever.
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_on_check_out(false)
+            .build(manager)
+            .map_err(|e| Error::with_source(ErrorKind::Database, "building the pool of read connections", e))
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn set_up(conn: &mut Connection, purpose: Purpose) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(64);
+    // What others put into the schema of a shared file runs no function with side effects.
+    conn.pragma_update(None, "trusted_schema", false)?;
+    match purpose {
+        Purpose::Write => {
+            conn.busy_timeout(Duration::ZERO)?;
+            // Checkpoints happen in the background.
+            conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            conn.pragma_update(None, "fullfsync", true)?;
+            conn.pragma_update(None, "checkpoint_fullfsync", true)?;
+            set_durability(conn, Durability::Full)
+        }
+        Purpose::Read => {
+            // A reader in WAL mode is locked out only for the instant of a recovery.
+            conn.busy_timeout(Duration::from_secs(5))?;
+            conn.pragma_update(None, "query_only", true)
+        }
+    }
+}
+
+/// What the next commits of this connection wait for.
+pub(crate) fn set_durability(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    // The name and not the number: SQLCipher and others answer to it as well.
+    conn.pragma_update(None, "synchronous", if durability == Durability::Full { "FULL" } else { "NORMAL" })
+}
+
+/// Runs `attempt` until it is not busy or the deadline has passed, with short waits that differ between processes.
+pub(crate) fn retry_busy<T>(deadline: Instant, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let mut patience = Patience::new();
+    loop {
+        match attempt() {
+            Err(error) if fault::is_busy(&error) && Instant::now() < deadline => patience.wait(),
+            done => return done,
+        }
+    }
+}
+
+/// How long to wait for a lock before the next look.
+///
+/// Short and random: the lock of a busy file is free for some ten microseconds at a time, so that many short looks find
+/// it soon, and no process is ahead of another by its habit.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    micros: u64,
+    seed: u64,
+}
+
+impl Patience {
+    const LONGEST: u64 = 1_000;
+
+    pub(crate) fn new() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self { micros: 20, seed: RandomState::new().hash_one(0) | 1 }
+    }
+
+    pub(crate) fn wait(&mut self) {
+        // xorshift: good enough to keep waiters apart.
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        std::thread::sleep(Duration::from_micros(self.micros / 2 + self.seed % self.micros));
+        self.micros = (self.micros + self.micros / 2).min(Self::LONGEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)
+    }
+
+    #[test]
+    fn busy_is_retried_until_it_is_not() {
+        let mut looks = 0;
+        let done = retry_busy(Instant::now() + Duration::from_secs(60), || {
+            looks += 1;
+            if looks < 5 { Err(busy()) } else { Ok(looks) }
+        });
+        assert_eq!(done.unwrap(), 5);
+    }
+
+    #[test]
+    fn after_the_deadline_busy_is_the_answer() {
+        let done: rusqlite::Result<()> = retry_busy(Instant::now(), || Err(busy()));
+        assert!(fault::is_busy(&done.unwrap_err()));
+    }
+}

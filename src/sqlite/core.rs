@@ -1,0 +1,131 @@
+//! The parts of an open bus, how they hear of each other, and the order in which they end.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use crate::error::Result;
+use crate::message::Message;
+use crate::sqlite::builder::Options;
+use crate::sqlite::checkpoint::{Checkpointer, Pause};
+use crate::sqlite::log::Log;
+use crate::sqlite::open;
+use crate::sqlite::publishing::Quarantine;
+use crate::sqlite::stream::Readers;
+use crate::sqlite::tables::events::Damaged;
+use crate::sqlite::tail::{Tail, TailSetup};
+use crate::sqlite::writer::{CommitListener, WriteConnection, Writer};
+
+pub(crate) struct Core {
+    path: std::path::PathBuf,
+    options: Options,
+    writer: Arc<Writer>,
+    readers: Readers,
+    checkpointer: Arc<Checkpointer>,
+}
+
+impl Core {
+    pub(crate) fn open(path: &Path, options: Options) -> Result<Arc<Self>> {
+        let opened = open::open(path, &options)?;
+        let (opener, identity) = (opened.opener.clone(), opened.identity.clone());
+        let links = Arc::new(Links::default());
+        let quarantine = |links: &Arc<Links>| {
+            let links = Arc::clone(links);
+            move |damaged| links.quarantine(damaged)
+        };
+        let log = Log::open(&opener, quarantine(&links))?;
+        let setup = TailSetup { opener: opener.clone(), identity, quarantine: Box::new(quarantine(&links)) };
+        let tail = Tail::new(setup);
+        let checkpointer = Arc::new(Checkpointer::new(opener.clone()));
+        let listener =
+            Listener { tail: Arc::clone(&tail), checkpointer: Arc::clone(&checkpointer), links: Arc::clone(&links) };
+        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener));
+        let writer = Arc::new(Writer::new(conn, options.busy_deadline));
+        let _ = links.writer.set(Arc::downgrade(&writer));
+        let path = opener.path().to_owned();
+        Ok(Arc::new(Self { path, options, writer, readers: Readers { log, tail }, checkpointer }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// Ends everything; blocks until it has ended. What was queued is written first, so that streams of this process
+    /// still get it; the last connection to close moves the WAL into the database.
+    pub(crate) fn stop(&self) {
+        self.writer.stop();
+        self.readers.tail.stop(None);
+        self.readers.log.close();
+        self.checkpointer.stop();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Ways back to the writer for those that it was built after.
+#[derive(Default)]
+struct Links {
+    writer: OnceLock<Weak<Writer>>,
+    /// Rows reported by this process.
+    reported: Mutex<HashSet<i64>>,
+}
+
+/// Rows remembered as reported; beyond it a row may be reported again, which changes nothing in the file.
+const REPORTED: usize = 65_536;
+
+impl Links {
+    fn quarantine(&self, mut damaged: Vec<Damaged>) {
+        {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() >= REPORTED {
+                reported.clear();
+            }
+            damaged.retain(|damaged| reported.insert(damaged.row));
+        }
+        if let Some(writer) = self.writer.get().and_then(Weak::upgrade)
+            && !damaged.is_empty()
+        {
+            writer.run_detached(Quarantine { damaged });
+        }
+    }
+}
+
+/// Carries the writer's news to whom they concern.
+struct Listener {
+    tail: Arc<Tail>,
+    checkpointer: Arc<Checkpointer>,
+    links: Arc<Links>,
+}
+
+impl CommitListener for Listener {
+    fn wants_events(&self) -> bool {
+        self.tail.has_listeners()
+    }
+
+    fn committed(&self, events: &[Message], appended: usize) {
+        self.tail.committed(events, appended);
+    }
+
+    fn wal_grew(&self, bytes: usize) -> bool {
+        self.checkpointer.grew(bytes, || match self.links.writer.get() {
+            Some(writer) => writer.clone() as Weak<dyn Pause>,
+            None => Weak::<Writer>::new() as Weak<dyn Pause>,
+        })
+    }
+}

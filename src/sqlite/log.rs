@@ -1,0 +1,205 @@
+//! Reading the log: pages on pooled connections, each in a read transaction of its own that ends with it.
+
+use rusqlite::Connection;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::defaults::{PAGE, PAGE_BYTES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::message::Message;
+use crate::sqlite::connection::Opener;
+use crate::sqlite::fault;
+use crate::sqlite::process::Process;
+use crate::sqlite::tables::events::{self, Damaged, Page, PageSize};
+use crate::sqlite::tables::retention;
+use crate::subject::Subject;
+use crate::subscribe::StartAt;
+
+type Pool = r2d2::Pool<r2d2_sqlite::SqliteConnectionManager>;
+
+/// Read connections at once: pages are short, and more of them would only share the processors.
+const POOL: u32 = 4;
+
+/// Rows that one page looks at, matching or not, so that its transaction stays short.
+const ROWS: usize = 16 * PAGE;
+
+pub(crate) const PAGE_SIZE: PageSize = PageSize { messages: PAGE, bytes: PAGE_BYTES, rows: ROWS };
+
+/// The log of a bus, for reading. Every call blocks.
+pub(crate) struct Log {
+    pool: RwLock<Option<Pool>>,
+    process: Process,
+    /// Whom to tell of rows that could not be decoded.
+    quarantine: Box<dyn Fn(Vec<Damaged>) + Send + Sync>,
+}
+
+/// A page, and whether events that it should hold may have been removed.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) page: Page,
+    /// Up to here something may be missing; the position that was asked for if nothing is.
+    pub(crate) pruned_through: u64,
+}
+
+/// Where a stream begins, resolved against the log.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Behind this sequence.
+    After(u64),
+    /// With these events, and then behind this sequence.
+    With(Vec<u64>, u64),
+}
+
+impl Log {
+    pub(crate) fn open(opener: &Opener, quarantine: impl Fn(Vec<Damaged>) + Send + Sync + 'static) -> Result<Arc<Self>> {
+        let pool = RwLock::new(Some(opener.pool(POOL)?));
+        Ok(Arc::new(Self { pool, process: Process::current(), quarantine: Box::new(quarantine) }))
+    }
+
+    /// Closes the connections as soon as the pages that are being read are done.
+    pub(crate) fn close(&self) {
+        if self.process.check().is_ok() {
+            self.pool.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    /// The page behind `after`. `gap_known` is what the stream was told of already.
+    pub(crate) fn page(&self, after: u64, filter: &Filter, gap_known: u64) -> Result<Reading> {
+        let reading = self.read("reading a page of the log", |conn| read_page(conn, after, filter, gap_known))?;
+        self.report(&reading.page.damaged);
+        Ok(reading)
+    }
+
+    /// The newest sequence that was given out.
+    pub(crate) fn newest(&self) -> Result<u64> {
+        self.read("reading the newest sequence", events::newest)
+    }
+
+    /// The newest event of a subject.
+    pub(crate) fn last(&self, subject: &Subject) -> Result<Option<Message>> {
+        match self.read("reading the last event", |conn| events::last(conn, subject))? {
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(damaged)) => {
+                self.report(std::slice::from_ref(&damaged));
+                let message = format!("the newest event of {subject:?}, row {}, cannot be read: {}", damaged.row, damaged.reason);
+                Err(Error::new(ErrorKind::Corrupt, message))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The events of these sequences, as far as they are still there.
+    pub(crate) fn get(&self, sequences: &[u64]) -> Result<Vec<Message>> {
+        let found = self.read("reading events", |conn| {
+            sequences.iter().map(|sequence| events::get(conn, *sequence)).collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let (mut messages, mut damaged) = (Vec::with_capacity(found.len()), Vec::new());
+        for decoded in found.into_iter().flatten() {
+            match decoded {
+                Ok(message) => messages.push(message),
+                Err(row) => damaged.push(row),
+            }
+        }
+        self.report(&damaged);
+        Ok(messages)
+    }
+
+    /// Resolves where a stream begins.
+    pub(crate) fn start(&self, filter: &Filter, start: StartAt) -> Result<Start> {
+        match start {
+            StartAt::New => self.newest().map(Start::After),
+            StartAt::Oldest => Ok(Start::After(0)),
+            StartAt::Sequence(sequence) => {
+                let newest = self.newest()?;
+                if sequence > newest.saturating_add(1) {
+                    let message = format!(
+                        "sequence {sequence} was asked for and the newest is {newest}: \
+                         the position comes from another file, or from before this one was restored"
+                    );
+                    return Err(Error::new(ErrorKind::CursorAhead { newest }, message));
+                }
+                Ok(Start::After(sequence.saturating_sub(1)))
+            }
+            StartAt::Time(time) => self
+                .read("finding a time in the log", |conn| events::first_since(conn, time.timestamp_millis()))
+                .map(|first| Start::After(first - 1)),
+            StartAt::LastPerSubject => {
+                let newest = self.newest()?;
+                self.last_per_subject(filter, newest).map(|sequences| Start::With(sequences, newest))
+            }
+        }
+    }
+
+    /// What is removed up to now concerns no stream that begins now.
+    pub(crate) fn pruned_through(&self, filter: &Filter) -> Result<u64> {
+        self.read("reading the retention", |conn| retention::pruned_through(conn, filter, 0))
+    }
+
+    /// The newest event of each matching subject up to `newest`, in sequence order. A transaction a page of subjects.
+    fn last_per_subject(&self, filter: &Filter, newest: u64) -> Result<Vec<u64>> {
+        let doing = "finding the last event of each subject";
+        if let Some(subject) = filter.as_subject() {
+            let last = self.read(doing, |conn| events::last_sequence(conn, &subject, newest))?;
+            return Ok(if last > 0 { vec![last] } else { Vec::new() });
+        }
+        // Empty, or ends with a dot: what begins with it sorts behind the same text without the dot.
+        let prefix = filter.literal_prefix().as_bytes();
+        let mut after = prefix.strip_suffix(b".").unwrap_or(prefix).to_vec();
+        let mut sequences = Vec::new();
+        loop {
+            let more = self.read(doing, |conn| {
+                for _ in 0..PAGE {
+                    let Some(subject) = events::next_subject(conn, &after)? else { return Ok(false) };
+                    if subject.as_slice() > prefix && !subject.starts_with(prefix) {
+                        return Ok(false);
+                    }
+                    if let Ok(text) = std::str::from_utf8(&subject)
+                        && filter.matches(text)
+                    {
+                        let last = events::last_sequence(conn, text, newest)?;
+                        sequences.extend((last > 0).then_some(last));
+                    }
+                    after = subject;
+                }
+                Ok(true)
+            })?;
+            if !more {
+                sequences.sort_unstable();
+                return Ok(sequences);
+            }
+        }
+    }
+
+    fn read<T>(&self, doing: &str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.process.check()?;
+        let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(Error::closed)?;
+        let conn = pool
+            .get()
+            .map_err(|e| Error::with_source(ErrorKind::Database, "waiting for a read connection", e))?;
+        in_transaction(&conn, read).map_err(|e| fault::error(doing, e))
+    }
+
+    fn report(&self, damaged: &[Damaged]) {
+        if !damaged.is_empty() {
+            (self.quarantine)(damaged.to_vec());
+        }
+    }
+}
+
+/// Runs `read` on one snapshot, and lets go of it.
+pub(crate) fn in_transaction<T>(
+    conn: &Connection,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    conn.prepare_cached("BEGIN")?.execute([])?;
+    let result = read(conn);
+    let ended = conn.prepare_cached("ROLLBACK")?.execute([]);
+    result.and_then(|value| ended.map(|_| value))
+}
+
+/// One page, with what was pruned, both of one snapshot.
+pub(crate) fn read_page(conn: &Connection, after: u64, filter: &Filter, gap_known: u64) -> rusqlite::Result<Reading> {
+    let pruned_through = retention::pruned_through(conn, filter, after.max(gap_known))?;
+    let page = events::page(conn, after, filter, PAGE_SIZE)?;
+    Ok(Reading { page, pruned_through })
+}

@@ -1,0 +1,169 @@
+//! The bus on an SQLite file.
+//!
+//! From the bus to its loops (`writer`, `tail`, `checkpoint`), from them to the `tables` that hold the SQL, and from there to the
+//! connection: arrows point one way.
+
+mod boot;
+mod builder;
+mod checkpoint;
+mod connection;
+mod core;
+mod fault;
+mod identity;
+mod log;
+mod mount;
+mod open;
+mod process;
+mod publishing;
+mod schema;
+mod stream;
+mod tables;
+mod tail;
+mod version;
+mod wake;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use builder::SqliteBuilder;
+pub use schema::Migrate;
+
+use crate::capabilities::Capabilities;
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::messenger::{BoxFuture, Messenger};
+use crate::publish::{Durability, PubAck, Publish, PublishParts};
+use crate::subject::Subject;
+use crate::subscribe::{Subscribe, Subscription};
+use builder::Options;
+use core::Core;
+use publishing::{PublishAll, PublishOne};
+use stream::LogStream;
+
+/// A bus on an SQLite file, shared with every other process that opens it. Cheap to clone: clones are handles of one bus.
+///
+/// The one-line verbs are in [`MessengerExt`](crate::MessengerExt), the contract in [`Messenger`]. Opening needs a tokio runtime, and so do
+/// the calls; reads and flushes happen on threads of their own. Dropping the last handle is as good as
+/// [`close`](Messenger::close), except that it blocks for as long as it takes.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+/// use rowbus::{Messenger, MessengerExt, Publish, SqliteBus};
+///
+/// let bus = SqliteBus::open(&path).await?;
+/// let ack = bus.send(Publish::new("orders.created", "{}").message_id("order-17")).await?;
+/// assert!(!ack.duplicate);
+/// let again = bus.send(Publish::new("orders.created", "{}").message_id("order-17")).await?;
+/// assert_eq!((again.duplicate, again.sequence), (true, ack.sequence));
+/// # bus.close().await }
+/// ```
+#[derive(Clone)]
+pub struct SqliteBus {
+    core: Arc<Core>,
+}
+
+impl SqliteBus {
+    /// Opens the bus in this file with the default options; creates the file and its tables where they are missing.
+    ///
+    /// # Errors
+    /// As [`SqliteBuilder::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open().await
+    }
+
+    /// Options for a bus in this file.
+    pub fn builder(path: impl AsRef<Path>) -> SqliteBuilder {
+        SqliteBuilder::new(path.as_ref().to_owned())
+    }
+
+    pub(crate) async fn open_with(path: PathBuf, options: Options) -> Result<Self> {
+        let core = off_runtime(move || Core::open(&path, options)).await?;
+        Ok(Self { core })
+    }
+
+    /// The file, as its canonical path.
+    pub fn path(&self) -> &Path {
+        self.core.path()
+    }
+
+    fn check(&self, publish: Publish) -> Result<PublishParts> {
+        let event = publish.into_parts()?;
+        event.check_size(self.core.options().max_payload)?;
+        Ok(event)
+    }
+
+    fn durability(&self, event: &PublishParts) -> Durability {
+        event.durability.unwrap_or(self.core.options().durability)
+    }
+}
+
+impl Messenger for SqliteBus {
+    fn send(&self, publish: Publish) -> BoxFuture<'_, Result<PubAck>> {
+        Box::pin(async move {
+            let event = self.check(publish)?;
+            let durability = self.durability(&event);
+            self.core.writer().run(PublishOne { event, durability }).await
+        })
+    }
+
+    fn send_all(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<Vec<PubAck>>> {
+        Box::pin(async move {
+            let events = batch.into_iter().map(|publish| self.check(publish)).collect::<Result<Vec<_>>>()?;
+            let strongest = events.iter().map(|event| self.durability(event)).max();
+            let durability = strongest.unwrap_or(Durability::Relaxed);
+            self.core.writer().run(PublishAll { events, durability }).await
+        })
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> BoxFuture<'_, Result<Subscription>> {
+        Box::pin(async move {
+            let parts = subscribe.into_parts()?;
+            let (readers, runtime) = (self.core.readers().clone(), tokio::runtime::Handle::current());
+            off_runtime(move || LogStream::begin(readers, parts, runtime)).await.map(Subscription::new)
+        })
+    }
+
+    fn last(&self, subject: Subject) -> BoxFuture<'_, Result<Option<Message>>> {
+        Box::pin(async move {
+            let log = Arc::clone(&self.core.readers().log);
+            off_runtime(move || log.last(&subject)).await
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let core = Arc::clone(&self.core);
+            off_runtime(move || {
+                core.stop();
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut has = Capabilities::none();
+        (has.durable, has.replay, has.total_order, has.lossless) = (true, true, true, true);
+        (has.atomic_batches, has.deduplication, has.expect_last) = (true, true, true);
+        has
+    }
+}
+
+impl fmt::Debug for SqliteBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBus").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Err(Error::closed()),
+    }
+}

@@ -1,0 +1,122 @@
+//! From a path to a file that is a bus: each step either holds or names its remedy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::builder::Options;
+use crate::sqlite::connection::{Opener, Purpose, retry_busy};
+use crate::sqlite::identity::FileIdentity;
+use crate::sqlite::{fault, mount, schema, version};
+
+/// A file that is ready, and the connection that will write it.
+pub(crate) struct Opened {
+    pub(crate) opener: Opener,
+    pub(crate) conn: Connection,
+    pub(crate) identity: FileIdentity,
+}
+
+/// Opens the file, or makes it one that can be opened.
+pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
+    version::check(rusqlite::version_number())?;
+    let path = ensure_file(path, options.create)?;
+    mount::check(&path, options.allow_unsafe_mount)?;
+    let opener = Opener::new(path, options.on_connect.clone());
+    let deadline = Instant::now() + options.busy_deadline;
+    let conn = opener.open_bare()?;
+    ensure_wal(&conn, opener.path(), options.convert_to_wal, deadline)?;
+    drop(conn);
+    let conn = opener.open(Purpose::Write)?;
+    schema::prepare(&conn, options.migrate, deadline)?;
+    let identity = FileIdentity::of(opener.path())?;
+    Ok(Opened { opener, conn, identity })
+}
+
+/// One thread at a time makes files: closing the new file here would drop the locks of a connection that another
+/// thread of this process had opened on it meanwhile.
+static CREATION: Mutex<()> = Mutex::new(());
+
+/// The canonical path of the file, which exists afterwards and was made private to the user.
+fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
+    let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidPath, format!("{}: {why}", path.display())));
+    let text = path.to_string_lossy();
+    if text.is_empty() || text == ":memory:" || text.starts_with("file:") {
+        return refuse("a bus is a file that processes share, given by a plain path; for one in memory use InMemBus");
+    }
+    let _creating = CREATION.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return refuse("it is not a regular file"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => create_private(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return refuse("there is no such file"),
+        Err(error) => return Err(io_error(path, "looking for the file", error)),
+    }
+    std::fs::canonicalize(path).map_err(|error| io_error(path, "resolving the path", error))
+}
+
+fn create_private(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        // Another process was first.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io_error(path, "creating the file", error)),
+    }
+}
+
+fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let kind = match error.kind() {
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        Io::NotFound | Io::NotADirectory | Io::InvalidInput | Io::InvalidFilename => ErrorKind::InvalidPath,
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::DiskFull,
+        _ => ErrorKind::Io,
+    };
+    Error::with_source(kind, format!("{}: {doing}: {error}", path.display()), error)
+}
+
+/// Puts a new file into WAL mode, and an existing one only when that was asked for.
+fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) -> Result<()> {
+    let failed = |e| fault::error(&format!("opening {}", path.display()), e);
+    // The first look at the file: here it turns out if it is no database.
+    let pages: i64 = retry_busy(deadline, || conn.pragma_query_value(None, "page_count", |row| row.get(0))).map_err(failed)?;
+    if conn.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        let message = format!("{}: the file cannot be written by this user, and a bus writes to it", path.display());
+        return Err(Error::new(ErrorKind::ReadOnly, message));
+    }
+    // Reading the mode first: setting it ignores the busy handler even where there is nothing to set.
+    if journal_mode(conn, deadline).map_err(failed)? == "wal" {
+        return Ok(());
+    }
+    if pages > 0 && !convert {
+        let message = format!(
+            "{}: the file is in rollback-journal mode and a bus needs WAL; \
+             say `convert_to_wal(true)`, or run PRAGMA journal_mode=WAL on it once",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::NotWal, message));
+    }
+    if pages == 0 {
+        // Only possible before the first page is written.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+    }
+    let answer: String = retry_busy(deadline, || {
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+    })
+    .map_err(failed)?;
+    if answer == "wal" {
+        return Ok(());
+    }
+    let message = format!("{}: SQLite kept journal_mode {answer} where WAL was asked for", path.display());
+    Err(Error::new(ErrorKind::NotWal, message))
+}
+
+fn journal_mode(conn: &Connection, deadline: Instant) -> rusqlite::Result<String> {
+    retry_busy(deadline, || conn.pragma_query_value(None, "journal_mode", |row| row.get(0)))
+}

@@ -1,0 +1,245 @@
+//! A stream on the log: with the tail while it keeps up, by pages of its own while it is behind.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::defaults::{PAGE, STREAM_BUFFER_BYTES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::mailbox::{Letter, Mailbox};
+use crate::message::Message;
+use crate::messenger::BoxFuture;
+use crate::sqlite::log::{Log, Start};
+use crate::sqlite::tail::{Joined, Tail};
+use crate::subscribe::{Source, StartAt, SubscribeParts};
+
+/// What every stream of a bus shares.
+#[derive(Clone)]
+pub(crate) struct Readers {
+    pub(crate) log: Arc<Log>,
+    pub(crate) tail: Arc<Tail>,
+}
+
+pub(crate) struct LogStream {
+    readers: Readers,
+    filter: Filter,
+    buffer: usize,
+    runtime: Handle,
+    /// What was read and not yet taken.
+    ready: VecDeque<Result<Message>>,
+    /// The next step into the log, while it is behind.
+    reading: Option<JoinHandle<Result<Step>>>,
+    /// Its place with the tail, while it keeps up.
+    live: Option<Membership>,
+    /// Everything up to here has been read or is in a mailbox.
+    cursor: u64,
+    /// What was said of missing events.
+    gap_known: u64,
+    /// Events chosen by their sequence, before the log is followed.
+    chosen: VecDeque<u64>,
+    /// It was unsubscribed, and this is the last sequence to hand over.
+    until: Option<u64>,
+    finished: bool,
+}
+
+/// A listener of the tail; dropping it takes it out.
+struct Membership {
+    tail: Arc<Tail>,
+    filter: Filter,
+    id: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+/// What one step into the log has found.
+struct Step {
+    messages: Vec<Message>,
+    through: u64,
+    pruned_through: u64,
+    /// It was at the end, and the tail has taken it on from there.
+    live: Option<Membership>,
+}
+
+impl LogStream {
+    /// Begins a stream. Blocks; `runtime` is where it will read later.
+    pub(crate) fn begin(readers: Readers, parts: SubscribeParts, runtime: Handle) -> Result<Self> {
+        let SubscribeParts { filter, start, buffer, .. } = parts;
+        let mut stream = Self {
+            readers,
+            filter,
+            buffer,
+            runtime,
+            ready: VecDeque::new(),
+            reading: None,
+            live: None,
+            cursor: 0,
+            gap_known: 0,
+            chosen: VecDeque::new(),
+            until: None,
+            finished: false,
+        };
+        let log = &stream.readers.log;
+        // Only who names a sequence has a claim to events that are gone.
+        if let StartAt::Sequence(sequence) = start {
+            stream.gap_known = sequence.saturating_sub(1);
+        } else {
+            stream.gap_known = log.pruned_through(&stream.filter)?;
+        }
+        match log.start(&stream.filter, start)? {
+            Start::After(cursor) => stream.cursor = cursor,
+            Start::With(chosen, cursor) => (stream.chosen, stream.cursor) = (chosen.into(), cursor),
+        }
+        if start == StartAt::New {
+            stream.live = join(&stream.readers.tail, &stream.filter, stream.buffer, stream.cursor, true)?;
+        } else {
+            stream.read_on();
+        }
+        Ok(stream)
+    }
+
+    /// Begins the next step, off the runtime.
+    fn read_on(&mut self) {
+        let (readers, filter, buffer) = (self.readers.clone(), self.filter.clone(), self.buffer);
+        let (cursor, gap_known, follow) = (self.cursor, self.gap_known, self.until.is_none());
+        let chosen: Vec<u64> = self.chosen.drain(..PAGE.min(self.chosen.len())).collect();
+        self.reading = Some(self.runtime.spawn_blocking(move || {
+            if !chosen.is_empty() {
+                let messages = readers.log.get(&chosen)?;
+                return Ok(Step { messages, through: cursor, pruned_through: gap_known, live: None });
+            }
+            let reading = readers.log.page(cursor, &filter, gap_known)?;
+            let through = reading.page.through;
+            let live = match reading.page.end && follow {
+                true => join(&readers.tail, &filter, buffer, through, false)?,
+                false => None,
+            };
+            Ok(Step { messages: reading.page.messages, through, pruned_through: reading.pruned_through, live })
+        }));
+    }
+
+    fn take_step(&mut self, step: Step) {
+        if step.pruned_through > self.cursor.max(self.gap_known) {
+            self.ready.push_back(Err(Error::gap(self.cursor + 1, step.pruned_through)));
+            self.gap_known = step.pruned_through;
+        }
+        self.cursor = step.through;
+        self.live = step.live;
+        let until = self.until.unwrap_or(u64::MAX);
+        self.ready.extend(step.messages.into_iter().filter(|message| message.sequence() <= until).map(Ok));
+        if self.live.is_none() {
+            self.go_on();
+        }
+    }
+
+    /// Reads on, unless all that was to be handed over is there.
+    fn go_on(&mut self) {
+        if self.until.is_some_and(|until| self.cursor >= until) && self.chosen.is_empty() {
+            self.finished = true;
+        } else {
+            self.read_on();
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Option<Result<Message>> {
+        self.finished = true;
+        self.live = None;
+        // The end of the bus is the end of its streams, and no fault of theirs.
+        (error.kind() != ErrorKind::Closed).then_some(Err(error))
+    }
+
+    /// A letter, or `None` if there is more to do.
+    fn open(&mut self, letter: Option<Letter>) -> Option<Result<Message>> {
+        match letter {
+            Some(Letter::Message(message)) => {
+                self.cursor = message.sequence();
+                return Some(Ok(message));
+            }
+            Some(Letter::Behind(after)) => {
+                self.cursor = self.cursor.max(after);
+                self.live = None;
+                self.go_on();
+            }
+            Some(Letter::Failed(error)) => {
+                self.finished = true;
+                return Some(Err(error));
+            }
+            // The log has what the mailbox had no room for.
+            Some(Letter::Overflow(_)) => {}
+            None if self.until.is_some() => {
+                self.live = None;
+                self.go_on();
+            }
+            None => self.finished = true,
+        }
+        None
+    }
+}
+
+/// Joins the tail, if it is not ahead.
+fn join(tail: &Arc<Tail>, filter: &Filter, buffer: usize, after: u64, may_skip: bool) -> Result<Option<Membership>> {
+    let mailbox = Arc::new(Mailbox::new(buffer, STREAM_BUFFER_BYTES));
+    Ok(match tail.join(filter, &mailbox, after, may_skip)? {
+        Joined::As(id) => Some(Membership { tail: Arc::clone(tail), filter: filter.clone(), id, mailbox }),
+        Joined::Behind => None,
+    })
+}
+
+impl Source for LogStream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Poll::Ready(Some(item));
+            }
+            if let Some(reading) = &mut self.reading {
+                let step = ready!(Pin::new(reading).poll(cx));
+                self.reading = None;
+                match step.unwrap_or_else(|_| Err(Error::closed())) {
+                    Ok(step) => self.take_step(step),
+                    Err(error) => return Poll::Ready(self.fail(error)),
+                }
+            } else if self.finished {
+                return Poll::Ready(None);
+            } else if let Some(live) = &self.live {
+                let letter = ready!(live.mailbox.poll(cx));
+                if let Some(item) = self.open(letter) {
+                    return Poll::Ready(Some(item));
+                }
+            } else {
+                self.go_on();
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let log = Arc::clone(&self.readers.log);
+            let newest = self.runtime.spawn_blocking(move || log.newest()).await;
+            let newest = newest.unwrap_or_else(|_| Err(Error::closed()))?;
+            if self.until.is_none() {
+                self.until = Some(newest);
+                if let Some(live) = &self.live {
+                    // What is in the mailbox is still handed over, and the rest read from the log.
+                    live.leave();
+                    live.mailbox.seal();
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Membership {
+    fn leave(&self) {
+        self.tail.leave(&self.filter, self.id);
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

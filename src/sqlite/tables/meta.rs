@@ -1,0 +1,25 @@
+//! `bus_meta`: facts about the file.
+
+use rusqlite::{Connection, OptionalExtension};
+
+/// Changes when the file is restored, so that positions of before are not taken for its own.
+pub(crate) const INCARNATION: &str = "incarnation";
+/// The boot in which the file was last opened.
+pub(crate) const BOOT_ID: &str = "boot_id";
+/// The newest migration that a library must know to read the file.
+pub(crate) const MIN_READER: &str = "min_reader";
+/// The newest migration that a library must know to write the file.
+pub(crate) const MIN_WRITER: &str = "min_writer";
+
+// By the primary key.
+const GET: &str = "SELECT value FROM bus_meta WHERE key = ?1";
+const SET: &str =
+    "INSERT INTO bus_meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+pub(crate) fn get(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.query_row(GET, [key], |row| row.get(0)).optional()
+}
+
+pub(crate) fn set(conn: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    conn.execute(SET, [key, value]).map(|_| ())
+}

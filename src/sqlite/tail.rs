@@ -1,0 +1,284 @@
+//! One reader per process follows the log and hands events to the local streams: the cost of a commit does not
+//! grow with the streams that do not want it.
+//!
+//! Position: every event up to `position` has been offered to every listener that is to have it. A commit of this
+//! process that begins exactly behind the position is handed over without reading it back; any other commit is only a
+//! reason for the thread to look into the file.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::{JoinHandle, Thread};
+use std::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::mailbox::Mailbox;
+use crate::message::Message;
+use crate::sqlite::connection::Opener;
+use crate::sqlite::identity::FileIdentity;
+use crate::sqlite::log::{in_transaction, read_page};
+use crate::sqlite::process::Process;
+use crate::sqlite::tables::events::Damaged;
+use crate::sqlite::wake::{Floor, Pace};
+use crate::sqlite::fault;
+use crate::trie::Trie;
+
+/// What the thread needs besides the state.
+pub(crate) struct TailSetup {
+    pub(crate) opener: Opener,
+    pub(crate) identity: FileIdentity,
+    pub(crate) quarantine: Box<dyn Fn(Vec<Damaged>) + Send + Sync>,
+}
+
+pub(crate) struct Tail {
+    state: Mutex<State>,
+    /// Streams that listen now; with none, nothing is handed over and the thread sleeps.
+    listeners: AtomicUsize,
+    /// There may be something in the file behind the position. Cleared before looking.
+    look: AtomicBool,
+    /// The thread, once it runs.
+    sleeper: OnceLock<Thread>,
+    process: Process,
+    setup: TailSetup,
+}
+
+#[derive(Default)]
+struct State {
+    trie: Trie<Listener>,
+    position: u64,
+    next_id: u64,
+    thread: Option<JoinHandle<()>>,
+    /// Why there is no more to come.
+    ended: Option<Error>,
+}
+
+struct Listener {
+    mailbox: Arc<Mailbox>,
+    filter: Filter,
+    /// It has, or does not want, what comes up to here.
+    after: u64,
+}
+
+/// Whether a stream could join.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    As(u64),
+    /// The tail is ahead of it: it has to read more of the log first.
+    Behind,
+}
+
+impl Tail {
+    pub(crate) fn new(setup: TailSetup) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            listeners: AtomicUsize::new(0),
+            look: AtomicBool::new(false),
+            sleeper: OnceLock::new(),
+            process: Process::current(),
+            setup,
+        })
+    }
+
+    /// Adds a stream that has read the log up to its end, which was `after`. One that `may_skip` begins wherever the tail is
+    /// by now.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        filter: &Filter,
+        mailbox: &Arc<Mailbox>,
+        after: u64,
+        may_skip: bool,
+    ) -> Result<Joined> {
+        let mut state = self.state();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        if state.trie.len() == 0 {
+            // Nobody has kept the position up.
+            state.position = after;
+        } else if state.position > after && !may_skip {
+            return Ok(Joined::Behind);
+        }
+        if state.thread.is_none() {
+            let tail = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("rowbus-tail".to_owned()).spawn(move || tail.follow());
+            state.thread =
+                Some(thread.map_err(|e| Error::with_source(ErrorKind::Io, "starting the tail's thread", e))?);
+        }
+        state.next_id += 1;
+        let id = state.next_id;
+        let listener = Listener { mailbox: Arc::clone(mailbox), filter: filter.clone(), after };
+        state.trie.insert(filter, id, listener);
+        self.listeners.store(state.trie.len(), Ordering::SeqCst);
+        // What was committed since `after` was read has been handed to nobody.
+        self.wake();
+        Ok(Joined::As(id))
+    }
+
+    /// Takes a stream out; one that has fallen behind is out already.
+    pub(crate) fn leave(&self, filter: &Filter, id: u64) {
+        let mut state = self.state();
+        state.trie.remove(filter, id);
+        self.listeners.store(state.trie.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.listeners.load(Ordering::SeqCst) > 0
+    }
+
+    /// Takes over what this process has committed, if nothing lies between it and the position.
+    pub(crate) fn committed(&self, events: &[Message], appended: usize) {
+        if !self.has_listeners() {
+            return;
+        }
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // A publisher waits for no reader: the thread will look.
+            Err(TryLockError::WouldBlock) => return self.wake(),
+        };
+        let adjoining = events.first().is_some_and(|first| first.sequence() == state.position + 1);
+        let complete = events.len() == appended;
+        let unbroken = events.windows(2).all(|pair| pair[1].sequence() == pair[0].sequence() + 1);
+        if adjoining && complete && unbroken {
+            state.deliver(events);
+            self.listeners.store(state.trie.len(), Ordering::SeqCst);
+        } else {
+            self.wake();
+        }
+    }
+
+    /// Ends every stream with this error, or in good order, and the thread with them. Blocks until it has ended.
+    pub(crate) fn stop(&self, error: Option<Error>) {
+        if self.process.check().is_err() {
+            return;
+        }
+        let thread = {
+            let mut state = self.state();
+            state.end(error);
+            self.listeners.store(0, Ordering::SeqCst);
+            state.thread.take()
+        };
+        let Some(thread) = thread else { return };
+        thread.thread().unpark();
+        if thread.thread().id() != std::thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Has the thread look into the file. One that has not started yet looks first of all.
+    fn wake(&self) {
+        self.look.store(true, Ordering::SeqCst);
+        if let Some(sleeper) = self.sleeper.get() {
+            sleeper.unpark();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: sleeps, looks, hands over, until it is stopped or the file is gone.
+    fn follow(&self) {
+        let _ = self.sleeper.set(std::thread::current());
+        if let Err(error) = self.follow_until_error() {
+            tracing::warn!(%error, "streams end");
+            let mut state = self.state();
+            state.end(Some(error));
+            self.listeners.store(0, Ordering::SeqCst);
+        }
+    }
+
+    fn follow_until_error(&self) -> Result<()> {
+        let mut floor = Floor::open(&self.setup.opener)?;
+        let mut pace = Pace::new(Instant::now());
+        loop {
+            if self.state().ended.is_some() {
+                return Ok(());
+            }
+            if !self.has_listeners() {
+                std::thread::park();
+                continue;
+            }
+            // Both are taken as seen before anything is read.
+            let told = self.look.swap(false, Ordering::SeqCst);
+            let changed = floor.has_changed()?;
+            if told || changed {
+                pace.busy(Instant::now());
+                self.catch_up(&floor)?;
+            } else {
+                if pace.is_idle() {
+                    self.setup.identity.check()?;
+                }
+                if !self.look.load(Ordering::SeqCst) {
+                    std::thread::park_timeout(pace.sleep(Instant::now()));
+                }
+            }
+        }
+    }
+
+    /// Hands over page by page what lies behind the position.
+    fn catch_up(&self, floor: &Floor) -> Result<()> {
+        let everything = Filter::everything();
+        loop {
+            let position = self.state().position;
+            let reading = in_transaction(floor.connection(), |conn| read_page(conn, position, &everything, position))
+                .map_err(|e| fault::error("following the log", e))?;
+            let mut state = self.state();
+            if state.position < position {
+                // All had left meanwhile, and who joined since begins further back than this page.
+                continue;
+            }
+            if reading.pruned_through > position {
+                // Each of them finds out by itself whether its own events are among the missing.
+                state.send_all_behind();
+            } else {
+                let seen = reading.page.messages.partition_point(|message| message.sequence() <= state.position);
+                state.deliver(&reading.page.messages[seen..]);
+            }
+            state.position = state.position.max(reading.page.through);
+            self.listeners.store(state.trie.len(), Ordering::SeqCst);
+            drop(state);
+            if !reading.page.damaged.is_empty() {
+                (self.setup.quarantine)(reading.page.damaged);
+            }
+            if reading.page.end || !self.has_listeners() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Offers events, which follow the position, to whom they concern. Who has no room leaves, and reads on from the log.
+    fn deliver(&mut self, events: &[Message]) {
+        let mut full = Vec::new();
+        for message in events {
+            let sequence = message.sequence();
+            self.trie.each_match(message.subject(), |id, listener| {
+                if listener.after < sequence && !listener.mailbox.offer(message) {
+                    listener.mailbox.fall_behind(sequence - 1);
+                    full.push((listener.filter.clone(), id));
+                }
+            });
+            for (filter, id) in full.drain(..) {
+                self.trie.remove(&filter, id);
+            }
+            self.position = sequence;
+        }
+    }
+
+    fn send_all_behind(&mut self) {
+        let position = self.position;
+        self.trie.each(|_, listener| listener.mailbox.fall_behind(position.max(listener.after)));
+        self.trie = Trie::default();
+    }
+
+    fn end(&mut self, error: Option<Error>) {
+        self.trie.each(|_, listener| match &error {
+            Some(error) => listener.mailbox.fail(error.clone()),
+            None => listener.mailbox.seal(),
+        });
+        self.trie = Trie::default();
+        self.ended.get_or_insert(error.unwrap_or_else(Error::closed));
+    }
+}

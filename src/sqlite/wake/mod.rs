@@ -1,0 +1,72 @@
+//! How a process learns that another one has committed.
+//!
+//! The floor is `PRAGMA data_version` on a connection that is outside any transaction: it needs nothing of the
+//! writer, so that plain SQL clients are heard as well, and a doorbell above it can only ever save time. The doorbell that
+//! wakes a sleeper at once joins here, as a second way to end [`Pace`]'s sleep.
+
+mod pace;
+
+use rusqlite::Connection;
+
+use crate::error::Result;
+use crate::sqlite::connection::{Opener, Purpose};
+use crate::sqlite::fault;
+
+pub(crate) use pace::Pace;
+
+/// A connection that notices commits of all others, in this process and elsewhere.
+pub(crate) struct Floor {
+    conn: Connection,
+    version: Option<i64>,
+}
+
+impl Floor {
+    pub(crate) fn open(opener: &Opener) -> Result<Self> {
+        Ok(Self { conn: opener.open(Purpose::Read)?, version: None })
+    }
+
+    /// Whether something was committed since the last call; the first call says yes. What is seen counts as seen
+    /// *before* it is read, so that a commit in between is noticed by the next call.
+    pub(crate) fn has_changed(&mut self) -> Result<bool> {
+        // Inside a transaction the number would stand still.
+        debug_assert!(self.conn.is_autocommit());
+        let version = self
+            .conn
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|e| fault::error("reading data_version", e))?;
+        let changed = self.version != Some(version);
+        self.version = Some(version);
+        Ok(changed)
+    }
+
+    /// The connection, to read with in between.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_of_others_are_noticed_once_each_and_after_every_kind_of_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x)").unwrap();
+        let mut floor = Floor::open(&Opener::new(path, None)).unwrap();
+        assert!(floor.has_changed().unwrap());
+        assert!(!floor.has_changed().unwrap());
+        for checkpoint in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
+            writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
+            assert!(floor.has_changed().unwrap(), "{checkpoint}");
+            writer.query_row(&format!("PRAGMA wal_checkpoint({checkpoint})"), [], |_| Ok(())).unwrap();
+            let _ = floor.has_changed().unwrap();
+            writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
+            assert!(floor.has_changed().unwrap(), "after {checkpoint}");
+            assert!(!floor.has_changed().unwrap());
+        }
+    }
+}

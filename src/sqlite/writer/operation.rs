@@ -1,0 +1,130 @@
+//! What a transaction is made of: operations that share it without knowing of each other.
+
+use std::time::Instant;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::publish::Durability;
+
+/// Something to write.
+pub(crate) trait Operation: Send + 'static {
+    /// What its caller gets.
+    type Output: Send + 'static;
+
+    /// What its acknowledgement promises; a transaction commits at its strongest member's level.
+    fn durability(&self) -> Durability;
+
+    /// Writes. It may be called again if the transaction was rolled back for a neighbour's sake.
+    ///
+    /// An operation that refuses leaves nothing behind: it looks before it writes, or has a savepoint.
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure>;
+}
+
+/// Why an operation could not be applied.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It says no, and has written nothing: its neighbours are not concerned.
+    Refused(Error),
+    /// A statement failed: what it left behind is unknown, and the transaction is rolled back.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// An open transaction, as its operations see it.
+pub(crate) struct Tx<'c> {
+    pub(crate) conn: &'c Connection,
+    /// Unix milliseconds, the same for the whole transaction.
+    pub(crate) now: i64,
+    /// How long a `message_id` is remembered, in milliseconds.
+    pub(crate) dedup_window: i64,
+    /// Whether local streams want to be handed what is appended.
+    pub(crate) hand_over: bool,
+    /// What was appended, for them.
+    pub(crate) events: Vec<Message>,
+    /// How many events were appended, and the bytes that the WAL grew by, roughly.
+    pub(crate) appended: usize,
+    pub(crate) bytes: usize,
+}
+
+/// An operation in the queue, with the caller that waits for it.
+pub(crate) struct Waiting<O: Operation> {
+    operation: O,
+    deadline: Instant,
+    outcome: Option<Result<O::Output>>,
+    /// `None` where nobody waits, so that nobody can give up either.
+    reply: Option<oneshot::Sender<Result<O::Output>>>,
+}
+
+/// A [`Waiting`] of any operation.
+pub(crate) trait Queued: Send {
+    fn durability(&self) -> Durability;
+    fn deadline(&self) -> Instant;
+    /// Whether the caller has gone: then it need not be begun.
+    fn is_abandoned(&self) -> bool;
+    fn apply(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    /// Tells the caller: its own outcome if the transaction was committed, else the error.
+    fn finish(self: Box<Self>, committed: Result<()>);
+}
+
+impl<O: Operation> Waiting<O> {
+    pub(crate) fn new(operation: O, deadline: Instant) -> (Self, oneshot::Receiver<Result<O::Output>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { operation, deadline, outcome: None, reply: Some(reply) }, answer)
+    }
+
+    pub(crate) fn detached(operation: O, deadline: Instant) -> Self {
+        Self { operation, deadline, outcome: None, reply: None }
+    }
+}
+
+impl<O: Operation> Queued for Waiting<O> {
+    fn durability(&self) -> Durability {
+        self.operation.durability()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.outcome = Some(apply(&self.operation, tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let outcome = match (committed, self.outcome) {
+            // A refusal stands whatever became of the neighbours.
+            (_, Some(Err(refusal))) => Err(refusal),
+            (Ok(()), Some(Ok(output))) => Ok(output),
+            (Ok(()), None) => Err(Error::closed()),
+            (Err(error), _) => Err(error),
+        };
+        if let Some(reply) = self.reply {
+            // The caller may have gone meanwhile.
+            let _ = reply.send(outcome);
+        } else if let Err(error) = outcome {
+            tracing::warn!(%error, "a write that nobody waits for failed");
+        }
+    }
+}
+
+/// Applies an operation: the outer error concerns the transaction, the inner one its caller alone.
+pub(crate) fn apply<O: Operation>(operation: &O, tx: &mut Tx<'_>) -> rusqlite::Result<Result<O::Output>> {
+    match operation.apply(tx) {
+        Ok(output) => Ok(Ok(output)),
+        Err(Failure::Refused(error)) => Ok(Err(error)),
+        Err(Failure::Sqlite(error)) => Err(error),
+    }
+}
