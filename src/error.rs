@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::subject::Subject;
+
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -146,17 +148,40 @@ impl Error {
         matches!(self.kind(), ErrorKind::Busy | ErrorKind::DiskFull)
     }
 
-    #[cfg(feature = "async")]
-    pub(crate) fn closed() -> Self {
+    /// [`ErrorKind::Closed`].
+    pub fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the bus is closed")
     }
 
-    #[cfg(feature = "async")]
-    pub(crate) fn gap(first: u64, last: u64) -> Self {
+    /// [`ErrorKind::Gap`]: these events may be missing.
+    pub fn gap(first: u64, last: u64) -> Self {
         Self::new(
             ErrorKind::Gap { first, last },
             format!("events {first} to {last} may have been removed before this stream read them"),
         )
+    }
+
+    /// [`ErrorKind::Overflow`]: that many events were dropped.
+    pub fn overflow(dropped: u64) -> Self {
+        let message = format!("the stream's buffer was full, and {dropped} events were dropped");
+        Self::new(ErrorKind::Overflow { dropped }, message)
+    }
+
+    /// [`ErrorKind::CursorAhead`]: this sequence was asked for, and that is the newest.
+    pub fn cursor_ahead(asked: u64, newest: u64) -> Self {
+        let message = format!(
+            "sequence {asked} was asked for and the newest is {newest}: \
+             the position comes from another log, or from before this one was restored"
+        );
+        Self::new(ErrorKind::CursorAhead { newest }, message)
+    }
+
+    /// [`ErrorKind::WrongSequence`]: the subject's newest event has another sequence than was expected.
+    pub fn wrong_sequence(subject: &Subject, expected: u64, actual: u64) -> Self {
+        let message = format!(
+            "the newest event of {subject:?} has sequence {actual}, and {expected} was expected; nothing was written"
+        );
+        Self::new(ErrorKind::WrongSequence { actual }, message)
     }
 }
 

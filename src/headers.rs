@@ -23,8 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     // Most messages have none; those that do are cloned once a stream.
-    entries: Option<Arc<Vec<(Box<str>, Box<str>)>>>,
+    entries: Option<Arc<Vec<Entry>>>,
 }
+
+/// A name and a value.
+type Entry = (Box<str>, Box<str>);
 
 impl Headers {
     /// No headers.
@@ -139,7 +142,9 @@ mod tests {
     #[test]
     fn values_that_cannot_be_carried_are_refused() {
         let mut headers = Headers::new();
-        for (name, value) in [("", "x"), ("a b", "x"), ("a:b", "x"), ("ä", "x"), ("a", "x\ny"), ("a", "x\r"), ("a", "\0")] {
+        for (name, value) in
+            [("", "x"), ("a b", "x"), ("a:b", "x"), ("ä", "x"), ("a", "x\ny"), ("a", "x\r"), ("a", "\0")]
+        {
             assert_eq!(headers.append(name, value).unwrap_err().kind(), ErrorKind::InvalidHeader);
         }
         assert!(headers.is_empty());

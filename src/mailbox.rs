@@ -35,26 +35,28 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// What became of a message that was offered.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Offered {
+    Taken(Option<Waker>),
+    Full,
+}
+
+/// A reader's waker is foreign code, which may want a lock that the caller holds: whatever puts something in returns
+/// it, to be woken when that lock is released.
 impl Mailbox {
     pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Self {
         Self { state: Mutex::default(), max_messages, max_bytes }
     }
 
-    /// Puts a message in, unless the mailbox is full (then `false`) or sealed (then it is dropped).
-    #[must_use]
-    pub(crate) fn offer(&self, message: &Message) -> bool {
+    /// Puts a message in, unless the mailbox is full. A sealed one takes it and drops it.
+    pub(crate) fn offer(&self, message: &Message) -> Offered {
         let mut state = self.state();
-        let taken = self.put(&mut state, message);
-        if taken {
-            wake(state);
-        }
-        taken
+        if self.put(&mut state, message) { Offered::Taken(state.waker.take()) } else { Offered::Full }
     }
 
     /// Puts a message in, or counts it as dropped because the mailbox is full.
-    ///
-    /// The reader's waker is foreign code, which may want a lock that the caller holds: it is returned, to be woken
-    /// when that lock is released.
     #[must_use]
     pub(crate) fn deliver(&self, message: &Message) -> Option<Waker> {
         let mut state = self.state();
@@ -84,27 +86,31 @@ impl Mailbox {
     }
 
     /// No more comes; the reader continues from the log behind this sequence.
-    pub(crate) fn fall_behind(&self, after: u64) {
-        self.seal_with(Some(Letter::Behind(after)));
+    #[must_use]
+    pub(crate) fn fall_behind(&self, after: u64) -> Option<Waker> {
+        self.seal_with(Some(Letter::Behind(after)))
     }
 
     /// No more comes; the stream ends with this error.
-    pub(crate) fn fail(&self, error: Error) {
-        self.seal_with(Some(Letter::Failed(error)));
+    #[must_use]
+    pub(crate) fn fail(&self, error: Error) -> Option<Waker> {
+        self.seal_with(Some(Letter::Failed(error)))
     }
 
     /// No more comes; the stream ends when what is here has been read.
-    pub(crate) fn seal(&self) {
-        self.seal_with(None);
+    #[must_use]
+    pub(crate) fn seal(&self) -> Option<Waker> {
+        self.seal_with(None)
     }
 
-    fn seal_with(&self, last: Option<Letter>) {
+    fn seal_with(&self, last: Option<Letter>) -> Option<Waker> {
         let mut state = self.state();
-        if !state.sealed {
-            state.sealed = true;
-            state.letters.extend(last);
-            wake(state);
+        if state.sealed {
+            return None;
         }
+        state.sealed = true;
+        state.letters.extend(last);
+        state.waker.take()
     }
 
     /// The next letter; `None` when it was sealed and all is read.
@@ -134,15 +140,6 @@ impl Mailbox {
     }
 }
 
-/// Wakes the reader after the lock is released, so that it does not run into it.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let waker = state.waker.take();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -159,6 +156,10 @@ mod tests {
         mailbox.poll(&mut Context::from_waker(Waker::noop()))
     }
 
+    fn takes(mailbox: &Mailbox, message: &Message) -> bool {
+        matches!(mailbox.offer(message), Offered::Taken(_))
+    }
+
     fn read_sequence(mailbox: &Mailbox) -> u64 {
         match read(mailbox) {
             Poll::Ready(Some(Letter::Message(message))) => message.sequence(),
@@ -169,12 +170,12 @@ mod tests {
     #[test]
     fn it_is_full_by_messages_or_by_bytes_but_takes_one_of_any_size() {
         let mailbox = Mailbox::new(2, 10);
-        assert!(mailbox.offer(&message(1, 100)));
-        assert!(!mailbox.offer(&message(2, 1)));
+        assert!(takes(&mailbox, &message(1, 100)));
+        assert!(!takes(&mailbox, &message(2, 1)));
         assert_eq!(read_sequence(&mailbox), 1);
-        assert!(mailbox.offer(&message(2, 1)));
-        assert!(mailbox.offer(&message(3, 1)));
-        assert!(!mailbox.offer(&message(4, 1)));
+        assert!(takes(&mailbox, &message(2, 1)));
+        assert!(takes(&mailbox, &message(3, 1)));
+        assert!(!takes(&mailbox, &message(4, 1)));
     }
 
     #[test]
@@ -193,10 +194,10 @@ mod tests {
     #[test]
     fn a_sealed_mailbox_hands_over_what_it_has_and_ends() {
         let mailbox = Mailbox::new(8, 100);
-        assert!(mailbox.offer(&message(1, 1)));
-        mailbox.seal();
-        mailbox.fall_behind(9);
-        assert!(mailbox.offer(&message(2, 1)));
+        assert!(takes(&mailbox, &message(1, 1)));
+        let _ = mailbox.seal();
+        let _ = mailbox.fall_behind(9);
+        assert!(takes(&mailbox, &message(2, 1)));
         assert_eq!(read_sequence(&mailbox), 1);
         assert!(matches!(read(&mailbox), Poll::Ready(None)));
     }

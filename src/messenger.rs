@@ -45,7 +45,8 @@ pub trait Messenger: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Every mistake of [`Publish`], [`PayloadTooLarge`](crate::ErrorKind::PayloadTooLarge),
-    /// [`WrongSequence`](crate::ErrorKind::WrongSequence), and what the backend meets: `Busy`, `DiskFull`, `Indeterminate`, …
+    /// [`WrongSequence`](crate::ErrorKind::WrongSequence), [`Unsupported`](crate::ErrorKind::Unsupported) for `expect_last` where
+    /// the backend does not [check](Capabilities::expect_last) it, and what the backend meets: `Busy`, `DiskFull`, `Indeterminate`, …
     fn send(&self, publish: Publish) -> BoxFuture<'_, Result<PubAck>>;
 
     /// Publishes all of them, next to each other and in this order, or none.

@@ -109,8 +109,10 @@ impl Publish {
         let id = id.into();
         self.and(|parts| {
             if id.is_empty() || id.len() > MAX_MESSAGE_ID || id.chars().any(char::is_control) {
-                let message =
-                    format!("a message_id is 1 to {MAX_MESSAGE_ID} bytes without control characters; got {} bytes", id.len());
+                let message = format!(
+                    "a message_id is 1 to {MAX_MESSAGE_ID} bytes without control characters; got {} bytes",
+                    id.len()
+                );
                 return Err(Error::new(ErrorKind::InvalidOption, message));
             }
             parts.message_id = Some(id);
@@ -170,7 +172,10 @@ impl PublishParts {
         }
         Err(Error::new(
             ErrorKind::PayloadTooLarge { size: size as u64, limit: limit as u64 },
-            format!("the message on {:?} has {size} bytes with its headers, and at most {limit} are allowed", self.subject),
+            format!(
+                "the message on {:?} has {size} bytes with its headers, and at most {limit} are allowed",
+                self.subject
+            ),
         ))
     }
 }

@@ -54,7 +54,8 @@ pub fn publish(publish: Publish, unix_millis: i64) -> Result<Statement> {
     let parts = publish.into_parts()?;
     parts.check_size(MAX_PAYLOAD)?;
     if parts.message_id.is_some() || parts.expect_last.is_some() {
-        let message = "message_id and expect_last take more than one statement: publish through the bus instead";
+        let message =
+            "message_id and expect_last take more than one statement: publish through the bus instead";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     let params = vec![

@@ -174,7 +174,9 @@ mod tests {
 
     #[test]
     fn ordinary_and_exotic_tokens_are_accepted() {
-        for text in ["a", "a.b", "A.b", "orders.eu.created", "$SYS.x", "tür.größe", "a-b_c.1", "a*b.c>d", "'\";--"] {
+        for text in
+            ["a", "a.b", "A.b", "orders.eu.created", "$SYS.x", "tür.größe", "a-b_c.1", "a*b.c>d", "'\";--"]
+        {
             assert_eq!(Subject::new(text).unwrap(), *text);
         }
         assert!(Subject::new(&"x".repeat(255)).is_ok());

@@ -66,7 +66,9 @@ impl Subscribe {
         Error: From<F::Error>,
     {
         let parts = filter.try_into().map_err(Error::from);
-        Self { parts: parts.map(|filter| SubscribeParts { filter, start: StartAt::New, buffer: STREAM_BUFFER }) }
+        Self {
+            parts: parts.map(|filter| SubscribeParts { filter, start: StartAt::New, buffer: STREAM_BUFFER }),
+        }
     }
 
     /// Where to begin.

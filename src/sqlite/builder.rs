@@ -148,7 +148,11 @@ impl Options {
     fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOption, message));
         if self.max_payload > defaults::MAX_ROW {
-            return invalid(format!("max_payload is at most {} bytes; got {}", defaults::MAX_ROW, self.max_payload));
+            return invalid(format!(
+                "max_payload is at most {} bytes; got {}",
+                defaults::MAX_ROW,
+                self.max_payload
+            ));
         }
         let year = Duration::from_secs(365 * 24 * 3600);
         if self.dedup_window > year {

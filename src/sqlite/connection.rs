@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::defaults::BUSY_DEADLINE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::publish::Durability;
 use crate::sqlite::fault;
@@ -55,19 +56,23 @@ impl Opener {
     /// A connection ready for its purpose.
     pub(crate) fn open(&self, purpose: Purpose) -> Result<Connection> {
         let mut conn = self.open_bare()?;
-        set_up(&mut conn, purpose).map_err(|e| fault::error("setting up a connection", e))?;
+        // Even a setting can meet a lock, while another process recovers the file or makes it one in WAL mode.
+        let deadline = Instant::now() + BUSY_DEADLINE;
+        retry_busy(deadline, || set_up(&mut conn, purpose))
+            .map_err(|e| fault::error("setting up a connection", e))?;
         Ok(conn)
     }
 
     /// The pool of read connections.
     pub(crate) fn pool(&self, size: u32) -> Result<r2d2::Pool<r2d2_sqlite::SqliteConnectionManager>> {
         let on_connect = self.on_connect.clone();
-        let manager = r2d2_sqlite::SqliteConnectionManager::file(&self.path).with_flags(FLAGS).with_init(move |conn| {
-            if let Some(on_connect) = &on_connect {
-                on_connect(conn)?;
-            }
-            set_up(conn, Purpose::Read)
-        });
+        let manager =
+            r2d2_sqlite::SqliteConnectionManager::file(&self.path).with_flags(FLAGS).with_init(move |conn| {
+                if let Some(on_connect) = &on_connect {
+                    on_connect(conn)?;
+                }
+                set_up(conn, Purpose::Read)
+            });
         r2d2::Pool::builder()
             .max_size(size)
             .min_idle(Some(0))
@@ -114,7 +119,10 @@ pub(crate) fn set_durability(conn: &Connection, durability: Durability) -> rusql
 }
 
 /// Runs `attempt` until it is not busy or the deadline has passed, with short waits that differ between processes.
-pub(crate) fn retry_busy<T>(deadline: Instant, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(crate) fn retry_busy<T>(
+    deadline: Instant,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let mut patience = Patience::new();
     loop {
         match attempt() {

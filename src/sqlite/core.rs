@@ -33,12 +33,15 @@ impl Core {
             let links = Arc::clone(links);
             move |damaged| links.quarantine(damaged)
         };
-        let log = Log::open(&opener, quarantine(&links))?;
+        let log = Log::open(&opener, identity.clone(), quarantine(&links))?;
         let setup = TailSetup { opener: opener.clone(), identity, quarantine: Box::new(quarantine(&links)) };
         let tail = Tail::new(setup);
         let checkpointer = Arc::new(Checkpointer::new(opener.clone()));
-        let listener =
-            Listener { tail: Arc::clone(&tail), checkpointer: Arc::clone(&checkpointer), links: Arc::clone(&links) };
+        let listener = Listener {
+            tail: Arc::clone(&tail),
+            checkpointer: Arc::clone(&checkpointer),
+            links: Arc::clone(&links),
+        };
         let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener));
         let writer = Arc::new(Writer::new(conn, options.busy_deadline));
         let _ = links.writer.set(Arc::downgrade(&writer));

@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::message::Message;
 use crate::sqlite::connection::Opener;
 use crate::sqlite::fault;
+use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{self, Damaged, Page, PageSize};
 use crate::sqlite::tables::retention;
@@ -28,6 +29,7 @@ pub(crate) const PAGE_SIZE: PageSize = PageSize { messages: PAGE, bytes: PAGE_BY
 /// The log of a bus, for reading. Every call blocks.
 pub(crate) struct Log {
     pool: RwLock<Option<Pool>>,
+    identity: FileIdentity,
     process: Process,
     /// Whom to tell of rows that could not be decoded.
     quarantine: Box<dyn Fn(Vec<Damaged>) + Send + Sync>,
@@ -51,9 +53,13 @@ pub(crate) enum Start {
 }
 
 impl Log {
-    pub(crate) fn open(opener: &Opener, quarantine: impl Fn(Vec<Damaged>) + Send + Sync + 'static) -> Result<Arc<Self>> {
+    pub(crate) fn open(
+        opener: &Opener,
+        identity: FileIdentity,
+        quarantine: impl Fn(Vec<Damaged>) + Send + Sync + 'static,
+    ) -> Result<Arc<Self>> {
         let pool = RwLock::new(Some(opener.pool(POOL)?));
-        Ok(Arc::new(Self { pool, process: Process::current(), quarantine: Box::new(quarantine) }))
+        Ok(Arc::new(Self { pool, identity, process: Process::current(), quarantine: Box::new(quarantine) }))
     }
 
     /// Closes the connections as soon as the pages that are being read are done.
@@ -65,7 +71,8 @@ impl Log {
 
     /// The page behind `after`. `gap_known` is what the stream was told of already.
     pub(crate) fn page(&self, after: u64, filter: &Filter, gap_known: u64) -> Result<Reading> {
-        let reading = self.read("reading a page of the log", |conn| read_page(conn, after, filter, gap_known))?;
+        let reading =
+            self.read("reading a page of the log", |conn| read_page(conn, after, filter, gap_known))?;
         self.report(&reading.page.damaged);
         Ok(reading)
     }
@@ -81,7 +88,10 @@ impl Log {
             Some(Ok(message)) => Ok(Some(message)),
             Some(Err(damaged)) => {
                 self.report(std::slice::from_ref(&damaged));
-                let message = format!("the newest event of {subject:?}, row {}, cannot be read: {}", damaged.row, damaged.reason);
+                let message = format!(
+                    "the newest event of {subject:?}, row {}, cannot be read: {}",
+                    damaged.row, damaged.reason
+                );
                 Err(Error::new(ErrorKind::Corrupt, message))
             }
             None => Ok(None),
@@ -91,7 +101,10 @@ impl Log {
     /// The events of these sequences, as far as they are still there.
     pub(crate) fn get(&self, sequences: &[u64]) -> Result<Vec<Message>> {
         let found = self.read("reading events", |conn| {
-            sequences.iter().map(|sequence| events::get(conn, *sequence)).collect::<rusqlite::Result<Vec<_>>>()
+            sequences
+                .iter()
+                .map(|sequence| events::get(conn, *sequence))
+                .collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let (mut messages, mut damaged) = (Vec::with_capacity(found.len()), Vec::new());
         for decoded in found.into_iter().flatten() {
@@ -112,11 +125,7 @@ impl Log {
             StartAt::Sequence(sequence) => {
                 let newest = self.newest()?;
                 if sequence > newest.saturating_add(1) {
-                    let message = format!(
-                        "sequence {sequence} was asked for and the newest is {newest}: \
-                         the position comes from another file, or from before this one was restored"
-                    );
-                    return Err(Error::new(ErrorKind::CursorAhead { newest }, message));
+                    return Err(Error::cursor_ahead(sequence, newest));
                 }
                 Ok(Start::After(sequence.saturating_sub(1)))
             }
@@ -172,10 +181,13 @@ impl Log {
 
     fn read<T>(&self, doing: &str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         self.process.check()?;
-        let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(Error::closed)?;
-        let conn = pool
-            .get()
-            .map_err(|e| Error::with_source(ErrorKind::Database, "waiting for a read connection", e))?;
+        let pool =
+            self.pool.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(Error::closed)?;
+        let conn = pool.get();
+        // The pool may have opened by the path what is not the bus's file any more.
+        self.identity.check()?;
+        let conn =
+            conn.map_err(|e| Error::with_source(ErrorKind::Database, "waiting for a read connection", e))?;
         in_transaction(&conn, read).map_err(|e| fault::error(doing, e))
     }
 
@@ -198,7 +210,12 @@ pub(crate) fn in_transaction<T>(
 }
 
 /// One page, with what was pruned, both of one snapshot.
-pub(crate) fn read_page(conn: &Connection, after: u64, filter: &Filter, gap_known: u64) -> rusqlite::Result<Reading> {
+pub(crate) fn read_page(
+    conn: &Connection,
+    after: u64,
+    filter: &Filter,
+    gap_known: u64,
+) -> rusqlite::Result<Reading> {
     let pruned_through = retention::pruned_through(conn, filter, after.max(gap_known))?;
     let page = events::page(conn, after, filter, PAGE_SIZE)?;
     Ok(Reading { page, pruned_through })

@@ -68,7 +68,8 @@ fn judge(mountinfo: &str, path: &Path) -> (Verdict, String) {
         let (Some(point), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
         let point = PathBuf::from(unescape(point));
         // A later mount covers an earlier one at the same point.
-        let deeper = best.as_ref().is_none_or(|(seen, _)| point.components().count() >= seen.components().count());
+        let deeper =
+            best.as_ref().is_none_or(|(seen, _)| point.components().count() >= seen.components().count());
         if path.starts_with(&point) && deeper {
             best = Some((point, kind));
         }
@@ -80,8 +81,10 @@ fn judge(mountinfo: &str, path: &Path) -> (Verdict, String) {
 fn verdict(kind: &str) -> Verdict {
     match kind {
         "tmpfs" | "ramfs" => Verdict::Volatile,
-        "nfs" | "nfs4" | "cifs" | "smb" | "smb2" | "smb3" | "smbfs" | "9p" | "virtiofs" | "drvfs" | "afs" | "ceph" | "lustre"
-        | "ocfs2" | "gfs2" | "vboxsf" | "vmhgfs" | "prl_fs" | "fuse" | "fuseblk" => Verdict::Unsafe,
+        "nfs" | "nfs4" | "cifs" | "smb" | "smb2" | "smb3" | "smbfs" | "9p" | "virtiofs" | "drvfs" | "afs"
+        | "ceph" | "lustre" | "ocfs2" | "gfs2" | "vboxsf" | "vmhgfs" | "prl_fs" | "fuse" | "fuseblk" => {
+            Verdict::Unsafe
+        }
         other if other.starts_with("fuse.") => Verdict::Unsafe,
         _ => Verdict::Fine,
     }
@@ -128,7 +131,8 @@ mod tests {
 
     #[test]
     fn network_and_pass_through_mounts_are_unsafe() {
-        let unsafe_paths = ["/home/u/share/a.db", "/mnt/my drive/a.db", "/mnt/c/a.db", "/vm/a.db", "/sshfs/x/a.db"];
+        let unsafe_paths =
+            ["/home/u/share/a.db", "/mnt/my drive/a.db", "/mnt/c/a.db", "/vm/a.db", "/sshfs/x/a.db"];
         for path in unsafe_paths {
             assert_eq!(judge(MOUNTS, Path::new(path)).0, Verdict::Unsafe, "{path}");
         }

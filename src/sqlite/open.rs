@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::builder::Options;
 use crate::sqlite::connection::{Opener, Purpose, retry_busy};
 use crate::sqlite::identity::FileIdentity;
+use crate::sqlite::tables::history;
 use crate::sqlite::{fault, mount, schema, version};
 
 /// A file that is ready, and the connection that will write it.
@@ -44,7 +45,9 @@ fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
     let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidPath, format!("{}: {why}", path.display())));
     let text = path.to_string_lossy();
     if text.is_empty() || text == ":memory:" || text.starts_with("file:") {
-        return refuse("a bus is a file that processes share, given by a plain path; for one in memory use InMemBus");
+        return refuse(
+            "a bus is a file that processes share, given by a plain path; for one in memory use InMemBus",
+        );
     }
     let _creating = CREATION.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match std::fs::metadata(path) {
@@ -84,17 +87,19 @@ fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
 /// Puts a new file into WAL mode, and an existing one only when that was asked for.
 fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) -> Result<()> {
     let failed = |e| fault::error(&format!("opening {}", path.display()), e);
-    // The first look at the file: here it turns out if it is no database.
-    let pages: i64 = retry_busy(deadline, || conn.pragma_query_value(None, "page_count", |row| row.get(0))).map_err(failed)?;
+    // The first look at the file: here it turns out if it is no database. A file without a table is nobody's yet; its
+    // first page may already be there, since another process may be making it just now.
+    let is_new = retry_busy(deadline, || history::is_schema_empty(conn)).map_err(failed)?;
     if conn.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
-        let message = format!("{}: the file cannot be written by this user, and a bus writes to it", path.display());
+        let message =
+            format!("{}: the file cannot be written by this user, and a bus writes to it", path.display());
         return Err(Error::new(ErrorKind::ReadOnly, message));
     }
     // Reading the mode first: setting it ignores the busy handler even where there is nothing to set.
     if journal_mode(conn, deadline).map_err(failed)? == "wal" {
         return Ok(());
     }
-    if pages > 0 && !convert {
+    if !is_new && !convert {
         let message = format!(
             "{}: the file is in rollback-journal mode and a bus needs WAL; \
              say `convert_to_wal(true)`, or run PRAGMA journal_mode=WAL on it once",
@@ -102,14 +107,13 @@ fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) 
         );
         return Err(Error::new(ErrorKind::NotWal, message));
     }
-    if pages == 0 {
-        // Only possible before the first page is written.
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+    if is_new {
+        // Takes effect before the first table only.
+        retry_busy(deadline, || conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")).map_err(failed)?;
     }
-    let answer: String = retry_busy(deadline, || {
-        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-    })
-    .map_err(failed)?;
+    let answer: String =
+        retry_busy(deadline, || conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)))
+            .map_err(failed)?;
     if answer == "wal" {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Publishing as operations of the writer.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::publish::{Durability, PubAck, PublishParts};
 use crate::sqlite::tables::quarantine;
@@ -73,11 +73,7 @@ fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
     if let Some(expected) = event.expect_last {
         let actual = events::last_sequence(tx.conn, &event.subject, u64::MAX)?;
         if actual != expected {
-            let message = format!(
-                "the newest event of {:?} has sequence {actual}, and {expected} was expected; nothing was written",
-                event.subject
-            );
-            return Err(Failure::Refused(Error::new(ErrorKind::WrongSequence { actual }, message)));
+            return Err(Failure::Refused(Error::wrong_sequence(&event.subject, expected, actual)));
         }
     }
     let sequence = events::insert(tx.conn, event, tx.now)?;
@@ -88,8 +84,13 @@ fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
     tx.appended += 1;
     tx.bytes += event.payload.len();
     if tx.hand_over {
-        let message =
-            Message::new(event.subject.clone(), event.payload.clone(), event.headers.clone(), sequence, tx.now);
+        let message = Message::new(
+            event.subject.clone(),
+            event.payload.clone(),
+            event.headers.clone(),
+            sequence,
+            tx.now,
+        );
         tx.events.push(message.with_message_id(event.message_id.clone()));
     }
     Ok(PubAck::new(sequence, false))
@@ -111,7 +112,12 @@ impl Operation for Quarantine {
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         for row in &self.damaged {
             if quarantine::report(tx.conn, events::TABLE, row.row, row.reason, tx.now)? {
-                tracing::warn!(table = events::TABLE, row = row.row, reason = row.reason, "quarantined a row");
+                tracing::warn!(
+                    table = events::TABLE,
+                    row = row.row,
+                    reason = row.reason,
+                    "quarantined a row"
+                );
             }
         }
         Ok(())

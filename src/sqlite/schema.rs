@@ -79,9 +79,8 @@ fn migrate_locked(conn: &Connection, wanted: &[Migration], boot: Option<&str>) -
     }
     for migration in missing {
         let applied = row_of(migration);
-        conn.execute_batch(migration.sql().unwrap_or_default()).map_err(|e| {
-            if fault::is_name_taken(&e) { name_taken(&e.to_string()) } else { failed(e) }
-        })?;
+        conn.execute_batch(migration.sql().unwrap_or_default())
+            .map_err(|e| if fault::is_name_taken(&e) { name_taken(&e.to_string()) } else { failed(e) })?;
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         history::record(conn, &applied, &now).map_err(failed)?;
         tracing::info!(version = applied.version, name = applied.name, "migrated");
@@ -209,7 +208,9 @@ fn refuse_to_migrate(missing: &[&Migration]) -> Result<()> {
 }
 
 fn name_taken(detail: &str) -> Error {
-    let message = format!("names that begin with bus_ belong to the bus, and this file uses one: {detail}; rename it, or use another file");
+    let message = format!(
+        "names that begin with bus_ belong to the bus, and this file uses one: {detail}; rename it, or use another file"
+    );
     Error::new(ErrorKind::NameTaken, message)
 }
 

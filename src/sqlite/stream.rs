@@ -117,7 +117,12 @@ impl LogStream {
                 true => join(&readers.tail, &filter, buffer, through, false)?,
                 false => None,
             };
-            Ok(Step { messages: reading.page.messages, through, pruned_through: reading.pruned_through, live })
+            Ok(Step {
+                messages: reading.page.messages,
+                through,
+                pruned_through: reading.pruned_through,
+                live,
+            })
         }));
     }
 
@@ -180,7 +185,13 @@ impl LogStream {
 }
 
 /// Joins the tail, if it is not ahead.
-fn join(tail: &Arc<Tail>, filter: &Filter, buffer: usize, after: u64, may_skip: bool) -> Result<Option<Membership>> {
+fn join(
+    tail: &Arc<Tail>,
+    filter: &Filter,
+    buffer: usize,
+    after: u64,
+    may_skip: bool,
+) -> Result<Option<Membership>> {
     let mailbox = Arc::new(Mailbox::new(buffer, STREAM_BUFFER_BYTES));
     Ok(match tail.join(filter, &mailbox, after, may_skip)? {
         Joined::As(id) => Some(Membership { tail: Arc::clone(tail), filter: filter.clone(), id, mailbox }),
@@ -224,7 +235,8 @@ impl Source for LogStream {
                 if let Some(live) = &self.live {
                     // What is in the mailbox is still handed over, and the rest read from the log.
                     live.leave();
-                    live.mailbox.seal();
+                    // Whoever waits for the stream holds it, and is the one who calls this.
+                    let _ = live.mailbox.seal();
                 }
             }
             Ok(())

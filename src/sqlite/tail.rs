@@ -7,20 +7,21 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::task::Waker;
 use std::thread::{JoinHandle, Thread};
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Offered};
 use crate::message::Message;
 use crate::sqlite::connection::Opener;
+use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::log::{in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::wake::{Floor, Pace};
-use crate::sqlite::fault;
 use crate::trie::Trie;
 
 /// What the thread needs besides the state.
@@ -50,6 +51,8 @@ struct State {
     thread: Option<JoinHandle<()>>,
     /// Why there is no more to come.
     ended: Option<Error>,
+    /// Readers to wake once the lock is released: a waker is foreign code, and may drop a stream, which wants the lock.
+    wakers: Vec<Waker>,
 }
 
 struct Listener {
@@ -100,7 +103,8 @@ impl Tail {
         }
         if state.thread.is_none() {
             let tail = Arc::clone(self);
-            let thread = std::thread::Builder::new().name("rowbus-tail".to_owned()).spawn(move || tail.follow());
+            let thread =
+                std::thread::Builder::new().name("rowbus-tail".to_owned()).spawn(move || tail.follow());
             state.thread =
                 Some(thread.map_err(|e| Error::with_source(ErrorKind::Io, "starting the tail's thread", e))?);
         }
@@ -141,7 +145,7 @@ impl Tail {
         let unbroken = events.windows(2).all(|pair| pair[1].sequence() == pair[0].sequence() + 1);
         if adjoining && complete && unbroken {
             state.deliver(events);
-            self.listeners.store(state.trie.len(), Ordering::SeqCst);
+            self.release(state);
         } else {
             self.wake();
         }
@@ -152,12 +156,10 @@ impl Tail {
         if self.process.check().is_err() {
             return;
         }
-        let thread = {
-            let mut state = self.state();
-            state.end(error);
-            self.listeners.store(0, Ordering::SeqCst);
-            state.thread.take()
-        };
+        let mut state = self.state();
+        state.end(error);
+        let thread = state.thread.take();
+        self.release(state);
         let Some(thread) = thread else { return };
         thread.thread().unpark();
         if thread.thread().id() != std::thread::current().id() {
@@ -173,6 +175,14 @@ impl Tail {
         }
     }
 
+    /// Lets go of the state after something was handed over.
+    fn release(&self, mut state: MutexGuard<'_, State>) {
+        self.listeners.store(state.trie.len(), Ordering::SeqCst);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,12 +194,15 @@ impl Tail {
             tracing::warn!(%error, "streams end");
             let mut state = self.state();
             state.end(Some(error));
-            self.listeners.store(0, Ordering::SeqCst);
+            self.release(state);
         }
     }
 
     fn follow_until_error(&self) -> Result<()> {
-        let mut floor = Floor::open(&self.setup.opener)?;
+        let opened = Floor::open(&self.setup.opener);
+        // Before anything else is made of it: what was opened by the path may not be the bus's file any more.
+        self.setup.identity.check()?;
+        let mut floor = opened?;
         let mut pace = Pace::new(Instant::now());
         loop {
             if self.state().ended.is_some() {
@@ -221,8 +234,9 @@ impl Tail {
         let everything = Filter::everything();
         loop {
             let position = self.state().position;
-            let reading = in_transaction(floor.connection(), |conn| read_page(conn, position, &everything, position))
-                .map_err(|e| fault::error("following the log", e))?;
+            let reading =
+                in_transaction(floor.connection(), |conn| read_page(conn, position, &everything, position))
+                    .map_err(|e| fault::error("following the log", e))?;
             let mut state = self.state();
             if state.position < position {
                 // All had left meanwhile, and who joined since begins further back than this page.
@@ -232,12 +246,12 @@ impl Tail {
                 // Each of them finds out by itself whether its own events are among the missing.
                 state.send_all_behind();
             } else {
-                let seen = reading.page.messages.partition_point(|message| message.sequence() <= state.position);
+                let seen =
+                    reading.page.messages.partition_point(|message| message.sequence() <= state.position);
                 state.deliver(&reading.page.messages[seen..]);
             }
             state.position = state.position.max(reading.page.through);
-            self.listeners.store(state.trie.len(), Ordering::SeqCst);
-            drop(state);
+            self.release(state);
             if !reading.page.damaged.is_empty() {
                 (self.setup.quarantine)(reading.page.damaged);
             }
@@ -255,9 +269,14 @@ impl State {
         for message in events {
             let sequence = message.sequence();
             self.trie.each_match(message.subject(), |id, listener| {
-                if listener.after < sequence && !listener.mailbox.offer(message) {
-                    listener.mailbox.fall_behind(sequence - 1);
-                    full.push((listener.filter.clone(), id));
+                if listener.after < sequence {
+                    match listener.mailbox.offer(message) {
+                        Offered::Taken(waker) => self.wakers.extend(waker),
+                        Offered::Full => {
+                            self.wakers.extend(listener.mailbox.fall_behind(sequence - 1));
+                            full.push((listener.filter.clone(), id));
+                        }
+                    }
                 }
             });
             for (filter, id) in full.drain(..) {
@@ -269,16 +288,19 @@ impl State {
 
     fn send_all_behind(&mut self) {
         let position = self.position;
-        self.trie.each(|_, listener| listener.mailbox.fall_behind(position.max(listener.after)));
-        self.trie = Trie::default();
+        self.part_from_all(|listener| listener.mailbox.fall_behind(position.max(listener.after)));
     }
 
     fn end(&mut self, error: Option<Error>) {
-        self.trie.each(|_, listener| match &error {
+        self.part_from_all(|listener| match &error {
             Some(error) => listener.mailbox.fail(error.clone()),
             None => listener.mailbox.seal(),
         });
-        self.trie = Trie::default();
         self.ended.get_or_insert(error.unwrap_or_else(Error::closed));
+    }
+
+    fn part_from_all(&mut self, part: impl Fn(&Listener) -> Option<Waker>) {
+        self.trie.each(|_, listener| self.wakers.extend(part(listener)));
+        self.trie = Trie::default();
     }
 }

@@ -12,7 +12,10 @@ const FORGET: &str = "DELETE FROM bus_dedup WHERE message_id IN
 
 /// The sequence published under this id, if its window is still open.
 pub(crate) fn find(conn: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<u64>> {
-    conn.prepare_cached(FIND)?.query_row((id, now), |row| row.get::<_, i64>(0)).optional().map(|found| found.map(i64::cast_unsigned))
+    conn.prepare_cached(FIND)?
+        .query_row((id, now), |row| row.get::<_, i64>(0))
+        .optional()
+        .map(|found| found.map(i64::cast_unsigned))
 }
 
 pub(crate) fn remember(conn: &Connection, id: &str, sequence: u64, expires_at: i64) -> rusqlite::Result<()> {

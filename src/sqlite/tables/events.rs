@@ -39,7 +39,13 @@ const BEGIN_IDS: &str = "INSERT INTO sqlite_sequence (name, seq)
 pub(crate) fn insert(conn: &Connection, event: &PublishParts, now: i64) -> rusqlite::Result<u64> {
     let headers = event.headers.encode();
     let mut statement = conn.prepare_cached(INSERT_EVENT)?;
-    statement.execute((event.subject.as_str(), &event.payload[..], headers, now, event.message_id.as_deref()))?;
+    statement.execute((
+        event.subject.as_str(),
+        &event.payload[..],
+        headers,
+        now,
+        event.message_id.as_deref(),
+    ))?;
     Ok(conn.last_insert_rowid().cast_unsigned())
 }
 
@@ -52,7 +58,8 @@ pub(crate) fn newest(conn: &Connection) -> rusqlite::Result<u64> {
 /// The sequence of a subject's newest event up to `through`; 0 if there is none.
 pub(crate) fn last_sequence(conn: &Connection, subject: &str, through: u64) -> rusqlite::Result<u64> {
     let through = i64::try_from(through).unwrap_or(i64::MAX);
-    let id: Option<i64> = conn.prepare_cached(LAST_ID_OF_SUBJECT)?.query_row((subject, through), |row| row.get(0))?;
+    let id: Option<i64> =
+        conn.prepare_cached(LAST_ID_OF_SUBJECT)?.query_row((subject, through), |row| row.get(0))?;
     Ok(id.unwrap_or(0).max(0).cast_unsigned())
 }
 
@@ -149,7 +156,8 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
         looked_at += 1;
         page.through = row.get::<_, i64>(0)?.cast_unsigned();
         // The other columns of a row that does not match are never loaded.
-        let matches = all || subject.is_some() || row.get_ref(1)?.as_str().map_or(true, |text| filter.matches(text));
+        let matches =
+            all || subject.is_some() || row.get_ref(1)?.as_str().map_or(true, |text| filter.matches(text));
         if matches {
             match decode(row, same.as_ref())? {
                 Ok(message) => {
@@ -182,16 +190,20 @@ fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
         },
     };
     let payload = match row.get_ref(2)? {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) if bytes.len() <= MAX_ROW => Bytes::copy_from_slice(bytes),
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) if bytes.len() <= MAX_ROW => {
+            Bytes::copy_from_slice(bytes)
+        }
         ValueRef::Blob(_) | ValueRef::Text(_) => return damaged("the data is larger than 64 MiB"),
         _ => return damaged("the data is neither text nor blob"),
     };
     let headers = match row.get_ref(3)? {
         ValueRef::Null => Headers::new(),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes).ok().and_then(|text| Headers::decode(text).ok()) {
-            Some(headers) => headers,
-            None => return damaged("the headers are no lines of \"Name: value\""),
-        },
+        ValueRef::Text(bytes) => {
+            match std::str::from_utf8(bytes).ok().and_then(|text| Headers::decode(text).ok()) {
+                Some(headers) => headers,
+                None => return damaged("the headers are no lines of \"Name: value\""),
+            }
+        }
         _ => return damaged("the headers are no text"),
     };
     let Ok(created_at) = row.get_ref(4)?.as_i64() else { return damaged("created_at is no integer") };
@@ -200,7 +212,10 @@ fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(Box::from),
         _ => return damaged("the message_id is no text"),
     };
-    Ok(Ok(Message::new(subject, payload, headers, id.cast_unsigned(), created_at).with_message_id(message_id)))
+    Ok(
+        Ok(Message::new(subject, payload, headers, id.cast_unsigned(), created_at)
+            .with_message_id(message_id)),
+    )
 }
 
 #[cfg(test)]
@@ -248,7 +263,10 @@ pub(crate) mod tests {
             (NEXT_SUBJECT, 1, by_subject),
         ] {
             let plan = plan(&conn, sql, params);
-            assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{sql}: {plan}");
+            assert!(
+                plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
+                "{sql}: {plan}"
+            );
         }
     }
 
@@ -292,7 +310,8 @@ pub(crate) mod tests {
             publish(&conn, "a", at);
         }
         conn.execute("DELETE FROM bus_events WHERE id = 4", []).unwrap();
-        for (time, first) in [(0, 1), (10, 1), (11, 2), (20, 2), (21, 4), (30, 4), (31, 4), (40, 4), (41, 6)] {
+        for (time, first) in [(0, 1), (10, 1), (11, 2), (20, 2), (21, 4), (30, 4), (31, 4), (40, 4), (41, 6)]
+        {
             let found = first_since(&conn, time).unwrap();
             let page = page(&conn, found - 1, &Filter::new(">").unwrap(), SMALL).unwrap();
             let oldest = page.messages.first().map(Message::unix_millis);
@@ -318,13 +337,18 @@ pub(crate) mod tests {
             "(10, 'a.*', x'00', NULL, 1, NULL)",
             "(11, 'a', zeroblob(67108865), NULL, 1, NULL)",
         ] {
-            let sql = format!("INSERT INTO bus_events (id, subject, data, headers, created_at, message_id) VALUES {values}");
+            let sql = format!(
+                "INSERT INTO bus_events (id, subject, data, headers, created_at, message_id) VALUES {values}"
+            );
             conn.execute(&sql, []).unwrap();
         }
         let size = PageSize { messages: 100, bytes: 1 << 30, rows: 100 };
         let page = page(&conn, 0, &Filter::new(">").unwrap(), size).unwrap();
         assert_eq!(sequences(&page), [1, 9]);
-        assert_eq!(page.damaged.iter().map(|damaged| damaged.row).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 10, 11]);
+        assert_eq!(
+            page.damaged.iter().map(|damaged| damaged.row).collect::<Vec<_>>(),
+            [2, 3, 4, 5, 6, 7, 8, 10, 11]
+        );
         assert_eq!((page.messages[1].text(), page.messages[1].unix_millis()), (Some("text"), -5));
     }
 

@@ -6,9 +6,12 @@ use rusqlite::{Connection, OptionalExtension};
 const CREATE: &str = "CREATE TABLE bus_schema_history (
     version INT4 PRIMARY KEY, name VARCHAR(255), applied_on VARCHAR(255), checksum VARCHAR(255))";
 const EXISTS: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'bus_schema_history'";
-const FIRST_BUS_NAME: &str = "SELECT name FROM sqlite_schema WHERE substr(lower(name), 1, 4) = 'bus_' LIMIT 1";
+const FIRST_BUS_NAME: &str =
+    "SELECT name FROM sqlite_schema WHERE substr(lower(name), 1, 4) = 'bus_' LIMIT 1";
+const ANY_NAME: &str = "SELECT 1 FROM sqlite_schema LIMIT 1";
 const APPLIED: &str = "SELECT version, name, checksum FROM bus_schema_history ORDER BY version";
-const RECORD: &str = "INSERT INTO bus_schema_history (version, name, applied_on, checksum) VALUES (?1, ?2, ?3, ?4)";
+const RECORD: &str =
+    "INSERT INTO bus_schema_history (version, name, applied_on, checksum) VALUES (?1, ?2, ?3, ?4)";
 
 /// A row of the history, as far as it can be read: a hand may have written it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,11 @@ pub(crate) struct Applied {
     pub(crate) version: i64,
     pub(crate) name: String,
     pub(crate) checksum: String,
+}
+
+/// Whether the file has no table, of anybody.
+pub(crate) fn is_schema_empty(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row(ANY_NAME, [], |_| Ok(())).optional().map(|found| found.is_none())
 }
 
 pub(crate) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
@@ -33,8 +41,9 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
 
 pub(crate) fn applied(conn: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let mut statement = conn.prepare(APPLIED)?;
-    let rows =
-        statement.query_map([], |row| Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? }))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? })
+    })?;
     rows.collect()
 }
 

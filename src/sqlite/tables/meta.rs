@@ -13,8 +13,7 @@ pub(crate) const MIN_WRITER: &str = "min_writer";
 
 // By the primary key.
 const GET: &str = "SELECT value FROM bus_meta WHERE key = ?1";
-const SET: &str =
-    "INSERT INTO bus_meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const SET: &str = "INSERT INTO bus_meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 pub(crate) fn get(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     conn.query_row(GET, [key], |row| row.get(0)).optional()

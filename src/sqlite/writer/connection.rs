@@ -139,7 +139,9 @@ impl WriteConnection {
             }
         }
         if self.conn.is_none() {
-            self.conn = Some(self.opener.open(Purpose::Write)?);
+            let opened = self.opener.open(Purpose::Write);
+            self.identity.check()?;
+            self.conn = Some(opened?);
             self.durability = Durability::Full;
         }
         let Some(conn) = &self.conn else { return Err(Error::closed().into()) };

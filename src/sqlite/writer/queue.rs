@@ -9,6 +9,9 @@ use std::thread::JoinHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::writer::operation::Queued;
 
+/// Operations in the order in which they came.
+pub(crate) type Batch = Vec<Box<dyn Queued>>;
+
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -19,37 +22,45 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Box<dyn Queued>>,
-    /// Started by the first operation that needs it.
+    /// Started when it is first called.
     leader: Option<JoinHandle<()>>,
     stopped: bool,
 }
 
 impl Queue {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.len.load(Ordering::Relaxed) == 0
     }
 
-    /// Adds an operation and sees to it that the leader takes it.
-    pub(crate) fn push(
-        &self,
-        operation: Box<dyn Queued>,
-        start_leader: impl FnOnce() -> io::Result<JoinHandle<()>>,
-    ) -> Result<()> {
+    /// Adds an operation. Who adds it sees to it that somebody leads.
+    pub(crate) fn push(&self, operation: Box<dyn Queued>) -> Result<()> {
         let mut state = self.state();
         if state.stopped {
             return Err(Error::closed());
         }
-        if state.leader.is_none() {
-            let started = start_leader();
-            state.leader =
-                Some(started.map_err(|e| Error::with_source(ErrorKind::Io, "starting the writer's thread", e))?);
-        }
         state.waiting.push_back(operation);
         self.len.store(state.waiting.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts back what was taken and could not be done, in front.
+    pub(crate) fn put_back(&self, batch: Batch) {
+        let mut state = self.state();
+        for operation in batch.into_iter().rev() {
+            state.waiting.push_front(operation);
+        }
+        self.len.store(state.waiting.len(), Ordering::Relaxed);
+    }
+
+    /// Has the thread look into the queue.
+    pub(crate) fn call_leader(&self, start: impl FnOnce() -> io::Result<JoinHandle<()>>) -> Result<()> {
+        let mut state = self.state();
+        if state.leader.is_none() && !state.stopped {
+            let started = start();
+            state.leader = Some(
+                started.map_err(|e| Error::with_source(ErrorKind::Io, "starting the writer's thread", e))?,
+            );
+        }
         let leader = state.leader.as_ref().map(|leader| leader.thread().clone());
         drop(state);
         if let Some(leader) = leader {
@@ -59,36 +70,34 @@ impl Queue {
     }
 
     /// What waits, up to `most`, without those whose callers have gone.
-    pub(crate) fn take(&self, most: usize) -> Vec<Box<dyn Queued>> {
-        self.take_from(&mut self.state(), most)
-    }
-
-    /// The same; waits until there is something. `None` when the queue was stopped and is empty.
-    pub(crate) fn take_or_wait(&self, most: usize) -> Option<Vec<Box<dyn Queued>>> {
-        loop {
-            let mut state = self.state();
-            let taken = self.take_from(&mut state, most);
-            if !taken.is_empty() {
-                return Some(taken);
-            }
-            if state.stopped && state.waiting.is_empty() {
-                return None;
-            }
-            drop(state);
-            // A push that came in between has left its token, and this returns at once.
-            std::thread::park();
-        }
-    }
-
-    fn take_from(&self, state: &mut State, most: usize) -> Vec<Box<dyn Queued>> {
+    ///
+    /// To be called with the lock on the connection held: else an operation that came later could overtake these.
+    pub(crate) fn take(&self, most: usize) -> Batch {
+        let mut state = self.state();
         let count = state.waiting.len().min(most);
-        let mut taken: Vec<_> = state.waiting.drain(..count).collect();
+        let mut taken: Batch = state.waiting.drain(..count).collect();
         self.len.store(state.waiting.len(), Ordering::Relaxed);
         taken.retain(|queued| !queued.is_abandoned());
         taken
     }
 
-    /// Takes nothing more, and returns when the leader has finished what there was.
+    /// Waits until there is something to take; `false` when there is nothing and never will be.
+    pub(crate) fn wait(&self) -> bool {
+        loop {
+            let state = self.state();
+            if !state.waiting.is_empty() {
+                return true;
+            }
+            if state.stopped {
+                return false;
+            }
+            drop(state);
+            // A call that came in between has left its token, and this returns at once.
+            std::thread::park();
+        }
+    }
+
+    /// Takes nothing more, and returns when the thread has finished what there was, if it was ever started.
     pub(crate) fn stop(&self) {
         let leader = {
             let mut state = self.state();

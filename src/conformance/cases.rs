@@ -1,0 +1,158 @@
+//! The cases, one function each: a factory is all they need. [`suite!`](super::suite) makes tests of them.
+
+use std::future::Future;
+
+use super::fixture::Fixture;
+use super::run::{LocalFuture, run};
+
+/// The only list of the cases. A case that is not in it is reported as dead code.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    ([$($callback:tt)+] $($arguments:tt)*) => {
+        $($callback)+! {
+            [$($arguments)*]
+            delivery {
+                a_published_event_reaches_every_live_subscriber_whose_filter_matches
+                a_published_event_reaches_no_subscriber_whose_filter_does_not_match
+                an_event_reaches_a_subscriber_once_for_each_of_its_subscriptions
+                publishing_with_nobody_listening_succeeds
+                when_subscribe_has_returned_an_event_published_after_is_delivered
+                when_subscribe_has_returned_amid_other_publishing_an_event_published_after_is_delivered
+            }
+            order {
+                events_of_one_publisher_arrive_in_the_order_published
+                all_subscribers_see_one_total_order
+                sequences_rise_from_one
+            }
+            slow {
+                a_subscriber_that_does_not_read_never_blocks_or_slows_a_publisher_or_another_subscriber
+                a_subscriber_that_does_not_read_large_events_never_blocks_a_publisher
+                where_the_backend_is_lossless_a_subscriber_that_falls_behind_catches_up_from_the_log
+                overflow_of_a_bounded_buffer_is_an_error_item_never_silent
+            }
+            unsubscribe {
+                unsubscribing_stops_delivery_and_ends_the_stream
+                where_the_backend_is_lossless_unsubscribing_first_hands_over_what_was_already_published
+                dropping_the_subscription_stops_delivery_and_disturbs_nobody
+            }
+            cancel {
+                dropping_the_future_of_a_publish_leaves_it_wholly_done_or_wholly_not
+                dropping_the_future_of_a_batch_leaves_it_wholly_done_or_wholly_not
+                dropping_the_future_of_a_subscribe_leaves_nothing_behind
+                dropping_the_future_of_the_next_item_loses_nothing
+                dropping_the_future_of_a_close_leaves_a_bus_that_can_be_closed
+            }
+            payload {
+                payload_bytes_arrive_as_sent
+                headers_arrive_as_sent_in_their_order_and_as_often
+                subject_sequence_and_message_id_arrive_as_acknowledged
+                one_mib_with_headers_arrives
+                more_than_one_mib_is_payload_too_large_before_anything_is_written
+                large_and_small_events_arrive_in_one_order
+            }
+            subject {
+                an_invalid_subject_is_invalid_subject_naming_the_offending_token
+                an_invalid_filter_is_invalid_subject_naming_the_offending_token
+                a_mistake_in_an_option_is_reported_before_anything_is_written
+            }
+            close {
+                close_ends_every_subscription
+                close_can_be_called_twice
+                close_can_be_called_by_several_at_once
+                close_returns_while_callers_still_hold_subscriptions
+                close_waits_until_what_was_being_written_is_written
+                after_close_every_verb_is_closed
+            }
+            batch {
+                a_batch_is_published_next_to_each_other_and_in_its_order
+                a_lone_event_never_comes_between_those_of_a_batch
+                a_batch_of_which_one_is_refused_publishes_none
+                a_member_of_a_batch_sees_those_before_it
+                an_empty_batch_publishes_nothing
+                where_batches_are_not_whole_they_are_unsupported
+            }
+            dedup {
+                a_second_message_with_the_same_id_is_acknowledged_as_duplicate_and_not_published
+                of_concurrent_messages_with_the_same_id_one_is_published
+                a_duplicate_inside_a_batch_is_not_published
+                the_id_of_a_message_that_was_refused_is_free
+                a_duplicate_is_one_whatever_sequence_it_expects
+            }
+            expect_last {
+                expect_last_publishes_only_if_the_subjects_newest_event_has_that_sequence
+                of_concurrent_publishers_that_expect_the_same_sequence_one_succeeds
+                where_expect_last_is_not_checked_it_is_unsupported
+            }
+            replay {
+                last_is_the_newest_event_of_its_subject
+                a_start_at_new_delivers_nothing_that_was_before
+                a_start_at_oldest_delivers_the_log_and_then_what_is_new
+                a_start_at_a_sequence_delivers_from_it_or_the_next_one_there_is
+                a_start_one_beyond_the_newest_delivers_what_is_new
+                a_start_more_than_one_beyond_the_newest_is_cursor_ahead
+                a_start_at_a_time_delivers_from_the_first_event_of_that_time_or_later
+                a_start_at_the_last_of_each_subject_delivers_those_in_order_and_then_what_is_new
+                a_replay_delivers_what_its_filter_matches_and_nothing_else
+                a_replay_larger_than_the_buffer_is_whole
+                a_replay_amid_publishing_misses_nothing_and_doubles_nothing
+                where_there_is_no_replay_a_start_in_the_past_is_unsupported
+            }
+            gap {
+                a_start_before_the_oldest_event_is_one_gap_and_then_goes_on
+                a_start_at_what_the_log_holds_is_no_gap
+                a_sequence_is_not_given_again_after_its_event_is_gone
+            }
+        }
+    };
+}
+
+macro_rules! functions {
+    ([] $($module:ident { $($case:ident)* })*) => { $($(
+        #[doc = concat!("Runs the case `", stringify!($case), "` on what the factory makes.")]
+        ///
+        /// # Panics
+        /// If the backend does not keep it, or not within 60 seconds.
+        pub fn $case<F, Fut>(factory: F)
+        where
+            F: FnOnce() -> Fut + Send + 'static,
+            Fut: Future<Output: Into<Fixture>> + 'static,
+        {
+            let make = Box::new(|| Box::pin(async { factory().await.into() }) as LocalFuture<'static, _>);
+            run(stringify!($case), make, |fixture| Box::pin(super::$module::$case(fixture)));
+        }
+    )*)* };
+}
+
+__conformance_cases!([functions]);
+
+/// Makes a `#[test]` of each case of the [contract](crate::Messenger#contract), in the module where it is
+/// called.
+///
+/// Its argument makes the backend: a function or closure that returns a future, whose output is a
+/// [`Messenger`](crate::Messenger), an `Arc<dyn Messenger>` or a [`Fixture`](crate::conformance::Fixture). It
+/// is called once for each case.
+///
+/// ```
+/// mod contract {
+///     rowbus::conformance::suite!(|| async { rowbus::InMemBus::new() });
+/// }
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_suite {
+    ($factory:expr $(,)?) => {
+        $crate::__conformance_cases! { [$crate::__conformance_tests] $factory }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([$factory:expr] $($module:ident { $($case:ident)* })*) => { $($(
+        #[test]
+        fn $case() {
+            $crate::conformance::cases::$case($factory)
+        }
+    )*)* };
+}

@@ -1,0 +1,235 @@
+//! Other processes: this test binary started again, in a role.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rowbus::{Durability, ErrorKind, Messenger, MessengerExt, SqliteBus};
+
+use crate::{from_oldest, next};
+
+const ROLE: &str = "ROWBUS_TEST_ROLE";
+/// What a child says begins with this, to be told apart from the test harness's own lines.
+const MARK: &str = "@@ ";
+
+/// A process in a role; killed when dropped.
+pub struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    pub fn start(role: &str, args: &[&str]) -> Self {
+        Self::start_with(role, args, &[])
+    }
+
+    pub fn start_with(role: &str, args: &[&str], env: &[(&str, &Path)]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"])
+            .env(ROLE, [&[role], args].concat().join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        for (name, value) in env {
+            command.env(name, value);
+        }
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdin, stdout }
+    }
+
+    /// What the child says next.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the child ended without a word");
+            // The harness may have written something in front.
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    pub fn tell(&mut self, word: &str) {
+        writeln!(self.stdin, "{word}").unwrap();
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn ends_well(&mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(word: impl std::fmt::Display) {
+    println!("{MARK}{word}");
+}
+
+fn hear() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// Not a test by itself: what a child process runs.
+#[test]
+fn plays_its_role() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let words: Vec<&str> = role.split('\n').collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        match words[..] {
+            ["open", path] => open(path).await,
+            ["publish", path, name, tasks, count] => {
+                publish(path, name, tasks.parse().unwrap(), count.parse().unwrap()).await;
+            }
+            ["stream", path, count, out] => stream(path, count.parse().unwrap(), out).await,
+            ["stuck", path, count] => stuck(path, count.parse().unwrap()).await,
+            ["fork", path] => fork(path).await,
+            ["unprivileged", path] => unprivileged(path).await,
+            ["fail-sync", path, switch] => fail_sync(path, switch).await,
+            ["lock", path] => lock(path),
+            ["hold", path] => hold(path),
+            _ => panic!("unknown role {role:?}"),
+        }
+    });
+}
+
+/// Opens when told, and says how it went.
+async fn open(path: &str) {
+    say("ready");
+    hear();
+    match SqliteBus::open(path).await {
+        Ok(_bus) => say("ok"),
+        Err(error) => say(error),
+    }
+}
+
+async fn publish(path: &str, name: &str, tasks: usize, count: usize) {
+    let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
+    say("ready");
+    hear();
+    let tasks: Vec<_> = (0..tasks)
+        .map(|task| {
+            let (bus, name) = (bus.clone(), name.to_owned());
+            tokio::spawn(async move {
+                for at in 0..count {
+                    bus.publish("load.x", format!("{name}.{task}.{at}")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    bus.close().await.unwrap();
+    say("done");
+}
+
+/// Writes a line for each message it is given.
+async fn stream(path: &str, count: usize, out: &str) {
+    let bus = SqliteBus::open(path).await.unwrap();
+    let mut stream = bus.stream("load.>").await.unwrap();
+    say("ready");
+    let mut lines = String::new();
+    for _ in 0..count {
+        let message = next(&mut stream).await.unwrap();
+        lines.push_str(&format!("{} {}\n", message.sequence(), message.text().unwrap()));
+    }
+    std::fs::write(out, lines).unwrap();
+    say("done");
+}
+
+/// Never reads until it is told to; says how much memory it took, and then how many it was given.
+async fn stuck(path: &str, count: usize) {
+    let bus = SqliteBus::open(path).await.unwrap();
+    let mut stream = bus.stream("load.>").await.unwrap();
+    let mut reader = bus.stream("load.>").await.unwrap();
+    say("ready");
+    for _ in 0..count {
+        next(&mut reader).await.unwrap();
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    say(peak.trim().trim_end_matches(" kB"));
+    hear();
+    for at in 0..count {
+        let message = next(&mut stream).await.unwrap();
+        assert_eq!(message.payload()[..8], (at as u64).to_le_bytes());
+    }
+    say(count);
+}
+
+/// What a fork is told.
+async fn fork(path: &str) {
+    let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
+    bus.publish("a", "before").await.unwrap();
+    // SAFETY: the child only runs what it inherited on this thread, and leaves without running destructors.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let full = futures_util::FutureExt::now_or_never(bus.publish("a", "child")).unwrap();
+        let kind = full.unwrap_err().kind();
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(if kind == ErrorKind::Forked { 7 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    unsafe { libc::waitpid(pid, &mut status, 0) };
+    bus.publish("a", "after").await.unwrap();
+    say(libc::WEXITSTATUS(status));
+}
+
+/// Opens as a user who may read but not write.
+async fn unprivileged(path: &str) {
+    // SAFETY: gives up rights for good, in a process of its own.
+    assert_eq!(unsafe { libc::setgid(65534) }, 0);
+    assert_eq!(unsafe { libc::setuid(65534) }, 0);
+    match SqliteBus::open(path).await {
+        Ok(_) => say("opened"),
+        Err(error) => say(format!("{:?}: {error}", error.kind())),
+    }
+}
+
+/// Publishes with a disk that cannot flush while the file `switch` exists (see `faults`).
+async fn fail_sync(path: &str, switch: &str) {
+    let bus = SqliteBus::open(path).await.unwrap();
+    bus.publish("a", "1").await.unwrap();
+    std::fs::write(switch, "").unwrap();
+    let publish = || rowbus::Publish::new("a", "2").message_id("two");
+    let error = bus.send(publish()).await.unwrap_err();
+    say(format!("{:?}", error.kind()));
+    std::fs::remove_file(switch).unwrap();
+    let again = bus.send(publish()).await.unwrap();
+    bus.publish("a", "3").await.unwrap();
+    let mut stream = from_oldest(&bus, ">").await;
+    say(crate::texts(&mut stream, 3).await.join(" "));
+    say(again.sequence);
+}
+
+/// Says whether the file can be locked for writing.
+fn lock(path: &str) {
+    let conn = rowbus::rusqlite::Connection::open(path).unwrap();
+    conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+    say(if conn.execute_batch("BEGIN IMMEDIATE").is_ok() { "locked" } else { "busy" });
+}
+
+/// Holds the write lock until it is told to let go.
+fn hold(path: &str) {
+    let conn = rowbus::rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    say("held");
+    hear();
+    conn.execute_batch("ROLLBACK").unwrap();
+}
