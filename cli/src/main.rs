@@ -1,2 +1,64 @@
-//! The `rowbus` command.
-fn main() {}
+//! The `rowbus` command: publish to and stream from a bus in one SQLite file.
+//!
+//! Data goes to standard output, status and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
+//! 3 timed out or nothing there.
+
+mod args;
+mod duration;
+mod escape;
+mod failure;
+mod format;
+mod publish;
+mod signals;
+mod start;
+mod status;
+mod stdin;
+mod stdout;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use rowbus::{Messenger, SqliteBus};
+
+use crate::args::{Cli, Verb};
+use crate::failure::{Failure, Result};
+use crate::status::Status;
+
+fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    // One worker beside this thread, so that a signal is noticed while this one is blocked in writing to a full pipe.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("starting the runtime: {error}")))?;
+    runtime.block_on(async {
+        let status = Status::new(cli.quiet, &cli.db);
+        // Mistakes of usage are found before a file is made.
+        match cli.verb {
+            Verb::Pub(args) => {
+                let job = args.check()?;
+                let bus = SqliteBus::open(&cli.db).await?;
+                finish(&bus, publish::run(&bus, job, &status).await).await
+            }
+            Verb::Sub(args) => {
+                let job = args.check()?;
+                let bus = SqliteBus::open(&cli.db).await?;
+                finish(&bus, subscribe::run(&bus, job, &status).await).await
+            }
+        }
+    })
+}
+
+/// Closes the bus; the verb's own failure is the one to tell of.
+async fn finish(bus: &SqliteBus, outcome: Result<()>) -> Result<()> {
+    let closed = bus.close().await;
+    outcome.and(closed.map_err(Failure::from))
+}

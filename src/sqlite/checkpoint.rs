@@ -14,6 +14,12 @@ use crate::sqlite::fault;
 const EVERY: usize = 4 << 20;
 /// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 16 MiB.
 const COMPLETE_AT: i64 = 4 * 1024;
+/// Pages that are few enough to be moved with writers held off: 2 MiB.
+const SHORT: i64 = 512;
+/// Pages in the WAL at which writers are held off however much is left, since they are faster than the disk: 64 MiB.
+const TOO_LONG: i64 = 16 * 1024;
+/// Tries to get the rest that short; each moves what came during the one before.
+const ROUNDS: usize = 8;
 
 /// Runs a closure while nobody writes; it is not called if somebody of another process does.
 pub(crate) trait Pause: Send + Sync {
@@ -90,20 +96,42 @@ fn run(opener: &Opener, wanted: &Wanted, pause: &Weak<dyn Pause>) -> Result<()> 
     Ok(())
 }
 
-/// Moves what it can while writers go on; when the WAL has grown long, completes the small rest with writers held
-/// off, since only a WAL that is wholly in the database begins anew.
+/// Moves what it can while writers go on. Only a WAL that is wholly in the database begins anew, and under a steady load
+/// there is always a little more; so when it has grown long and the rest has become short, that rest is moved with
+/// writers held off, for as long as two flushes take.
 fn checkpoint(conn: &Connection, pause: &Weak<dyn Pause>) -> rusqlite::Result<()> {
-    if passive(conn)? < COMPLETE_AT {
-        return Ok(());
+    for _ in 0..ROUNDS {
+        let wal = passive(conn)?;
+        // Where another process is at it, that one sees to the end.
+        if wal.busy || wal.pages < COMPLETE_AT || wal.rest() == 0 {
+            return Ok(());
+        }
+        if wal.rest() <= SHORT || wal.pages >= TOO_LONG {
+            let mut result = Ok(());
+            if let Some(pause) = pause.upgrade() {
+                pause.while_paused(&mut || result = passive(conn).map(|_| ()));
+            }
+            return result;
+        }
     }
-    let mut result = Ok(0);
-    if let Some(pause) = pause.upgrade() {
-        pause.while_paused(&mut || result = passive(conn));
-    }
-    result.map(|_| ())
+    Ok(())
 }
 
-/// The pages in the WAL.
-fn passive(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+/// What a checkpoint says of the WAL, in pages.
+struct Wal {
+    busy: bool,
+    pages: i64,
+    moved: i64,
+}
+
+impl Wal {
+    fn rest(&self) -> i64 {
+        self.pages - self.moved
+    }
+}
+
+fn passive(conn: &Connection) -> rusqlite::Result<Wal> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok(Wal { busy: row.get::<_, i64>(0)? != 0, pages: row.get(1)?, moved: row.get(2)? })
+    })
 }

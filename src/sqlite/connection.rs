@@ -143,7 +143,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    const LONGEST: u64 = 1_000;
+    /// A waiter whose turn it is by [`Courtesy`](crate::sqlite::writer) should not sleep through it.
+    const LONGEST: u64 = 300;
 
     pub(crate) fn new() -> Self {
         use std::hash::{BuildHasher, RandomState};

@@ -16,6 +16,7 @@ mod open;
 mod process;
 mod publishing;
 mod schema;
+mod sidecar;
 mod stream;
 mod tables;
 mod tail;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use rowbus::{Durability, ErrorKind, Messenger, MessengerExt, SqliteBus};
+use rowbus::{Durability, Messenger, MessengerExt, SqliteBus};
 
 use crate::{from_oldest, next};
 
@@ -73,7 +73,7 @@ impl Drop for Process {
     }
 }
 
-fn say(word: impl std::fmt::Display) {
+pub fn say(word: impl std::fmt::Display) {
     println!("{MARK}{word}");
 }
 
@@ -97,8 +97,10 @@ fn plays_its_role() {
             }
             ["stream", path, count, out] => stream(path, count.parse().unwrap(), out).await,
             ["stuck", path, count] => stuck(path, count.parse().unwrap()).await,
-            ["fork", path] => fork(path).await,
-            ["unprivileged", path] => unprivileged(path).await,
+            #[cfg(unix)]
+            ["fork", path] => crate::unix::fork(path).await,
+            #[cfg(unix)]
+            ["unprivileged", path] => crate::unix::unprivileged(path).await,
             ["fail-sync", path, switch] => fail_sync(path, switch).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
@@ -118,7 +120,9 @@ async fn open(path: &str) {
 }
 
 async fn publish(path: &str, name: &str, tasks: usize, count: usize) {
-    let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
+    // The deadline is for a disk that stalls, as a shared one can; it is the order and the shares that are judged.
+    let builder = SqliteBus::builder(path).durability(Durability::Relaxed).busy_deadline(crate::PATIENCE);
+    let bus = builder.open().await.unwrap();
     say("ready");
     hear();
     let tasks: Vec<_> = (0..tasks)
@@ -170,36 +174,6 @@ async fn stuck(path: &str, count: usize) {
         assert_eq!(message.payload()[..8], (at as u64).to_le_bytes());
     }
     say(count);
-}
-
-/// What a fork is told.
-async fn fork(path: &str) {
-    let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
-    bus.publish("a", "before").await.unwrap();
-    // SAFETY: the child only runs what it inherited on this thread, and leaves without running destructors.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let full = futures_util::FutureExt::now_or_never(bus.publish("a", "child")).unwrap();
-        let kind = full.unwrap_err().kind();
-        // SAFETY: ends this process at once.
-        unsafe { libc::_exit(if kind == ErrorKind::Forked { 7 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    unsafe { libc::waitpid(pid, &mut status, 0) };
-    bus.publish("a", "after").await.unwrap();
-    say(libc::WEXITSTATUS(status));
-}
-
-/// Opens as a user who may read but not write.
-async fn unprivileged(path: &str) {
-    // SAFETY: gives up rights for good, in a process of its own.
-    assert_eq!(unsafe { libc::setgid(65534) }, 0);
-    assert_eq!(unsafe { libc::setuid(65534) }, 0);
-    match SqliteBus::open(path).await {
-        Ok(_) => say("opened"),
-        Err(error) => say(format!("{:?}: {error}", error.kind())),
-    }
 }
 
 /// Publishes with a disk that cannot flush while the file `switch` exists (see `faults`).

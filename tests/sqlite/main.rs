@@ -8,6 +8,8 @@ mod opening;
 mod plain_sql;
 mod processes;
 mod streams;
+#[cfg(unix)]
+mod unix;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +28,13 @@ pub struct Place {
 impl Place {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// In memory where the system has a folder for that: for facts that a slow disk should have no say in.
+    pub fn without_disk() -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { folder: folder.unwrap() }
     }
 
     pub fn path(&self) -> PathBuf {

@@ -105,28 +105,6 @@ async fn options_out_of_range_are_refused_before_anything_is_made() {
     assert!(!place.path().exists());
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn a_file_that_may_only_be_read_is_refused_as_such() {
-    use std::os::unix::fs::PermissionsExt;
-    // SAFETY: asks who we are.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: giving up rights takes having them (root)");
-        return;
-    }
-    let place = Place::new();
-    place.sql().execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE mine (x)").unwrap();
-    std::fs::set_permissions(place.join(""), std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let mut child = Process::start("unprivileged", &[place.path().to_str().unwrap()]);
-    let said = child.hear();
-    assert!(said.starts_with("ReadOnly: "), "{said}");
-    // And where the folder cannot be written, a new file is not made.
-    let mut child = Process::start("unprivileged", &[place.join("new.db").to_str().unwrap()]);
-    let said = child.hear();
-    assert!(said.starts_with("ReadOnly: "), "{said}");
-}
-
 #[tokio::test]
 async fn on_connect_runs_on_every_connection_before_anything_else() {
     let place = Place::new();

@@ -218,3 +218,22 @@ async fn the_window_of_a_message_id_is_counted_from_the_first_by_the_clock_given
     let kept: i64 = place.sql().query_row("SELECT count(*) FROM bus_dedup", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 1);
 }
+
+#[tokio::test]
+async fn the_wal_begins_anew_while_publishers_and_readers_go_on() {
+    let place = Place::without_disk();
+    let bus = place.open().await;
+    let mut unread = from_oldest(&bus, "a").await;
+    let (mut longest, mut published) = (0, 0);
+    // 120 MB, about eight times the length at which a checkpoint is completed.
+    for _ in 0..600 {
+        bus.publish_all((0..50).map(|_| Publish::new("a", vec![b'x'; 4096]))).await.unwrap();
+        published += 50;
+        longest = longest.max(std::fs::metadata(place.join("bus.db-wal")).unwrap().len());
+    }
+    eprintln!("the WAL was at most {longest} bytes");
+    assert!(longest < 80 << 20, "{longest} bytes");
+    for _ in 0..published {
+        assert_eq!(next(&mut unread).await.unwrap().payload().len(), 4096);
+    }
+}

@@ -13,6 +13,7 @@ use crate::sqlite::connection::{Opener, Purpose, set_durability};
 use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::open::Opened;
+use crate::sqlite::writer::courtesy::Courtesy;
 use crate::sqlite::writer::operation::Tx;
 
 /// Who wants to know of commits.
@@ -31,6 +32,8 @@ pub(crate) trait CommitListener: Send + Sync {
 pub(crate) enum NotCommitted {
     /// Another connection holds the lock; nothing was applied.
     Busy,
+    /// Other processes wait for the lock, and are to have it first; nothing was applied. Ask again after this time.
+    StandBack(Duration),
     /// An operation failed and took its neighbours with it: each is to be tried alone.
     Neighbour,
     /// It failed for all.
@@ -51,6 +54,7 @@ pub(crate) struct WriteConnection {
     options: Options,
     identity: FileIdentity,
     identity_checked: Instant,
+    courtesy: Courtesy,
     wal_bytes: usize,
     listener: Arc<dyn CommitListener>,
     /// Why nothing can be written any more.
@@ -63,6 +67,7 @@ const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 impl WriteConnection {
     pub(crate) fn new(opened: Opened, options: Options, listener: Arc<dyn CommitListener>) -> Self {
         Self {
+            courtesy: Courtesy::new(opened.opener.path()),
             opener: opened.opener,
             conn: Some(opened.conn),
             durability: Durability::Full,
@@ -108,6 +113,7 @@ impl WriteConnection {
             return Err(if alone { failed() } else { NotCommitted::Neighbour });
         }
         self.commit()?;
+        self.courtesy.had_turn();
         if appended > 0 {
             self.listener.committed(&events, appended);
         }
@@ -117,6 +123,10 @@ impl WriteConnection {
             self.wal_bytes = 0;
         }
         Ok(())
+    }
+
+    pub(crate) fn courtesy(&mut self) -> &mut Courtesy {
+        &mut self.courtesy
     }
 
     /// Calls `work` while this connection holds SQLite's write lock, unless another one does.
@@ -131,8 +141,12 @@ impl WriteConnection {
         if let Some(error) = &self.ended {
             return Err(error.clone().into());
         }
-        if self.identity_checked.elapsed() >= IDENTITY_EVERY {
-            self.identity_checked = Instant::now();
+        let now = Instant::now();
+        if let Some(nap) = self.courtesy.stand_back(now) {
+            return Err(NotCommitted::StandBack(nap));
+        }
+        if now.duration_since(self.identity_checked) >= IDENTITY_EVERY {
+            self.identity_checked = now;
             if let Err(error) = self.identity.check() {
                 self.ended = Some(error.clone());
                 return Err(error.into());
@@ -150,7 +164,10 @@ impl WriteConnection {
             self.durability = durability;
         }
         match run(conn, "BEGIN IMMEDIATE") {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.courtesy.done_waiting();
+                Ok(())
+            }
             Err(error) if fault::is_busy(&error) => Err(NotCommitted::Busy),
             Err(error) => Err(fault::error("beginning a transaction", error).into()),
         }

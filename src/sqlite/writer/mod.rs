@@ -10,6 +10,7 @@
 //! - much: it queues, and the thread writes while the runtime goes on.
 
 mod connection;
+mod courtesy;
 mod operation;
 mod queue;
 
@@ -47,7 +48,7 @@ struct Shared {
 }
 
 /// Company above which the thread leads: a batch of as many takes a runtime's thread for about a tenth of a millisecond.
-const MUCH_COMPANY: usize = 64;
+const MUCH_COMPANY: usize = 512;
 /// Gathering costs a turn of the scheduler, and so a publisher alone pays for it seldom.
 const GATHER_EVERY: usize = 16;
 
@@ -188,7 +189,9 @@ impl Shared {
             (Ok(()) | Err(NotCommitted::Failed(_)), Some(Err(refusal))) => Ok(Err(refusal)),
             (Ok(()), Some(Ok(output))) => Ok(Ok(output)),
             (Err(NotCommitted::Failed(error)), _) => Ok(Err(error)),
-            (Err(NotCommitted::Busy | NotCommitted::Neighbour) | Ok(()), _) => Err(operation),
+            (Err(NotCommitted::Busy | NotCommitted::StandBack(_) | NotCommitted::Neighbour) | Ok(()), _) => {
+                Err(operation)
+            }
         }
     }
 
@@ -207,7 +210,7 @@ impl Shared {
         match attempt(&mut conn, &mut batch) {
             Ok(()) => finish(batch, &Ok(())),
             Err(NotCommitted::Failed(error)) => finish(batch, &Err(error)),
-            Err(NotCommitted::Busy | NotCommitted::Neighbour) => {
+            Err(NotCommitted::Busy | NotCommitted::StandBack(_) | NotCommitted::Neighbour) => {
                 self.queue.put_back(batch);
                 return false;
             }
@@ -230,19 +233,24 @@ impl Shared {
         let mut patience = Patience::new();
         while !batch.is_empty() {
             match attempt(conn, &mut batch) {
-                Ok(()) => return finish(batch, &Ok(())),
-                Err(NotCommitted::Failed(error)) => return finish(batch, &Err(error)),
+                Ok(()) => finish(std::mem::take(&mut batch), &Ok(())),
+                Err(NotCommitted::Failed(error)) => finish(std::mem::take(&mut batch), &Err(error)),
                 Err(NotCommitted::Neighbour) => {
-                    return batch.into_iter().for_each(|queued| self.commit(conn, vec![queued]));
+                    for queued in std::mem::take(&mut batch) {
+                        self.commit(conn, vec![queued]);
+                    }
                 }
+                Err(NotCommitted::StandBack(nap)) => std::thread::sleep(nap),
                 Err(NotCommitted::Busy) => {
                     batch = expire(batch);
+                    conn.courtesy().wait();
                     patience.wait();
                     // Who came meanwhile goes along.
                     batch.extend(self.queue.take(BATCH.saturating_sub(batch.len())));
                 }
             }
         }
+        conn.courtesy().done_waiting();
     }
 }
 

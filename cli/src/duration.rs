@@ -1,0 +1,68 @@
+//! Durations as people write them: `500ms`, `10m`, `1h30m`, `7d`.
+
+use std::time::Duration;
+
+/// What a duration looks like, for messages about one that does not.
+pub(crate) const LOOKS_LIKE: &str = "a duration has numbers with units, as in 500ms, 10s, 1h30m or 7d";
+
+const MILLIS_OF: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+
+/// Reads a duration. `None` for what is none, or longer than can be counted.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut millis = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        let unit = &rest[digits..unit_end];
+        let (_, factor) = MILLIS_OF.iter().find(|(name, _)| *name == unit)?;
+        millis = millis.checked_add(number.checked_mul(*factor)?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(Duration::from_millis(millis))
+}
+
+/// Reads a duration from the command line; one of nothing is a mistake.
+pub(crate) fn argument(text: &str) -> Result<Duration, String> {
+    match parse(text) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(LOOKS_LIKE.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_is_known_and_they_add_up() {
+        let millis = |text: &str| parse(text).unwrap().as_millis();
+        assert_eq!(millis("250ms"), 250);
+        assert_eq!(millis("10s"), 10_000);
+        assert_eq!(millis("10m"), 600_000);
+        assert_eq!(millis("1h30m"), 5_400_000);
+        assert_eq!(millis("7d"), millis("1w"));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5x",
+            "5s3",
+            "99999999999999999999s",
+            "999999999999999w",
+            "5ß",
+        ] {
+            assert!(parse(text).is_none(), "{text}");
+        }
+        assert!(argument("0s").is_err());
+    }
+}

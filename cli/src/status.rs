@@ -1,0 +1,30 @@
+//! What is told on standard error while all is well.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::escape::Escaped;
+
+/// Says what the command does, unless it was asked to be quiet.
+pub(crate) struct Status {
+    quiet: bool,
+    file: String,
+}
+
+impl Status {
+    pub(crate) fn new(quiet: bool, file: &Path) -> Self {
+        Self { quiet, file: file.display().to_string() }
+    }
+
+    /// The file as the user named it.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            // Status that nobody can read is no reason to stop.
+            let _ = writeln!(std::io::stderr().lock(), "{}", Escaped(line.as_bytes()));
+        }
+    }
+}

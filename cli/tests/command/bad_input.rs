@@ -1,0 +1,115 @@
+//! What is refused: in one line, with the exit code that says whose fault it is.
+
+use std::ffi::OsStr;
+
+use crate::support::{Folder, Running};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn wrong_usage_is_told_in_one_line_and_makes_no_file() {
+    let folder = Folder::new();
+    let long = "x".repeat(256);
+    let cases: &[(&[&str], &str)] = &[
+        (&["pub", "orders..created", "x"], "token 2 is empty"),
+        (&["pub", "", "x"], "it is empty"),
+        (&["pub", "orders.*", "x"], "token 2 is a wildcard"),
+        (&["pub", "a b", "x"], "token 1 \"a b\" contains ' '"),
+        (&["pub", "a\n.b", "x"], "token 1"),
+        (&["pub", &long, "x"], "256 bytes"),
+        (&["pub", "a", "x", "-H", "no colon"], "has no colon"),
+        (&["pub", "a", "x", "-H", "bad name: x"], "\"bad name\" contains ' '"),
+        (&["pub", "a", "x", "-H", ": x"], "an empty name"),
+        (&["pub", "a", "x", "-H", "A: x\ny"], "contains '\\n'"),
+        (&["pub", "a", "x", "--message-id", ""], "1 to 255 bytes"),
+        (&["pub", "a", "x", "--message-id", &long], "1 to 255 bytes"),
+        (&["pub", "a", "x", "--message-id", "k", "--count", "2"], "cannot be used with"),
+        (&["pub", "a", "--message-id", "k", "--send-on", "newline"], "cannot be used with"),
+        (&["pub", "a", "x", "--send-on", "newline"], "cannot be used with"),
+        (&["pub", "a", "--send-on", "dusk"], "dusk"),
+        (&["pub", "a", "x", "--count", "0"], "'0'"),
+        (&["sub", "a.>.b"], "token 2 is \">\""),
+        (&["sub", ""], "it is empty"),
+        (&["sub", "a", "--from", "yesterday"], "expected new, oldest, last, a sequence"),
+        (&["sub", "a", "--from", "-1"], "-1"),
+        (&["sub", "a", "--from", "2026-11-23"], "expected new, oldest, last, a sequence"),
+        (&["sub", "a", "--from", "\x1b[2J\n"], "expected new, oldest, last, a sequence"),
+        (&["sub", "a", "--wait", "5"], "numbers with units"),
+        (&["sub", "a", "--wait", "0s"], "numbers with units"),
+        (&["sub", "a", "--count", "0"], "'0'"),
+        (&["sub", "a", "--count", "many"], "many"),
+        (&["sub", "a", "--raw", "--json"], "cannot be used with"),
+        (&["sub"], "<FILTER>"),
+        (&["sub", "a", "--jsno"], "'--json'"),
+        (&["gossip"], "gossip"),
+    ];
+    for (args, reason) in cases {
+        let finished = folder.run(args);
+        let line = finished.refusal(2);
+        assert!(line.contains(reason), "{args:?}: {line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "a file was made");
+}
+
+#[test]
+fn a_place_that_can_hold_no_bus_is_told_with_its_path() {
+    let folder = Folder::new();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(&text, "these are notes, and they are longer than nothing at all\n".repeat(20)).unwrap();
+    let missing = folder.path().join("missing").join("bus.db");
+    for (db, reason) in [
+        (folder.path().as_os_str(), "not a regular file"),
+        (text.as_os_str(), "no SQLite database"),
+        (missing.as_os_str(), "missing"),
+        (OsStr::new(":memory:"), "a bus is a file"),
+    ] {
+        for verb in ["pub", "sub"] {
+            let mut command = folder.bare(&[verb, "a", "--db"]);
+            command.arg(db);
+            let mut running = Running::start(command);
+            running.write(b"");
+            let finished = running.finish();
+            let line = finished.refusal(1);
+            assert!(line.contains(reason), "{db:?}: {line}");
+        }
+    }
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("these are notes"));
+}
+
+#[test]
+fn an_ordinary_database_in_rollback_mode_is_refused_and_left_as_it_is() {
+    let folder = Folder::new();
+    let host = rowbus::rusqlite::Connection::open(folder.db()).unwrap();
+    host.execute_batch("CREATE TABLE customers (name TEXT)").unwrap();
+    let finished = folder.run(&["pub", "a", "x"]);
+    assert!(finished.refusal(1).contains("rollback-journal mode"), "{finished:?}");
+    let tables: i64 = host.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn a_message_of_one_mebibyte_is_published_and_a_larger_one_refused() {
+    let folder = Folder::new();
+    folder.publish("big", &vec![b'x'; MIB]);
+    let finished = folder.run_with(&["pub", "big"], &vec![b'x'; MIB + 1]);
+    assert!(finished.refusal(1).contains("larger than a message may be, 1048576 bytes"), "{finished:?}");
+    let finished = folder.run_with(&["pub", "big", "-H", "A: 1"], &vec![b'x'; MIB]);
+    assert!(finished.refusal(1).contains("1048581 bytes with its headers"), "{finished:?}");
+    let stored = folder.run(&["sub", "big", "--from", "oldest", "--raw", "--wait", "500ms", "-q"]);
+    assert_eq!((stored.code, stored.stdout.len()), (Some(0), MIB + 1));
+}
+
+#[test]
+fn a_line_that_is_too_large_is_named_and_those_before_it_are_published() {
+    let folder = Folder::new();
+    let mut input = b"one\ntwo\n".to_vec();
+    input.extend(vec![b'x'; MIB + 1]);
+    input.extend(b"\nfour\n");
+    let finished = folder.run_with(&["pub", "lines", "--send-on", "newline"], &input);
+    let line = finished.refusal(1);
+    assert!(line.contains("line 3 "), "{line}");
+    assert!(line.contains("published 2 messages to lines (sequence 1 to 2)"), "{line}");
+    let stored = folder.run(&["sub", "lines", "--from", "oldest", "--raw", "--wait", "500ms", "-q"]);
+    assert_eq!(stored.text(), "one\ntwo\n");
+}
