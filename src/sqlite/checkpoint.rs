@@ -97,41 +97,34 @@ fn run(opener: &Opener, wanted: &Wanted, pause: &Weak<dyn Pause>) -> Result<()> 
 }
 
 /// Moves what it can while writers go on. Only a WAL that is wholly in the database begins anew, and under a steady load
-/// there is always a little more; so when it has grown long and the rest has become short, that rest is moved with
-/// writers held off, for as long as two flushes take.
+/// there is always a little more; so when it has grown long and little comes during one checkpoint, the next one is made
+/// with writers held off, for as long as two flushes take.
 fn checkpoint(conn: &Connection, pause: &Weak<dyn Pause>) -> rusqlite::Result<()> {
+    let mut moved = None;
     for _ in 0..ROUNDS {
-        let wal = passive(conn)?;
-        // Where another process is at it, that one sees to the end.
-        if wal.busy || wal.pages < COMPLETE_AT || wal.rest() == 0 {
+        let Some(pages) = passive(conn)? else { return Ok(()) };
+        if pages < COMPLETE_AT {
             return Ok(());
         }
-        if wal.rest() <= SHORT || wal.pages >= TOO_LONG {
-            let mut result = Ok(());
+        // What was moved now had come during the round before, and about as much has come during this one.
+        let rest = moved.map_or(i64::MAX, |moved| pages - moved);
+        if rest <= SHORT || (moved.is_some() && pages >= TOO_LONG) {
+            let mut result = Ok(None);
             if let Some(pause) = pause.upgrade() {
-                pause.while_paused(&mut || result = passive(conn).map(|_| ()));
+                pause.while_paused(&mut || result = passive(conn));
             }
-            return result;
+            return result.map(|_| ());
         }
+        moved = Some(pages);
     }
     Ok(())
 }
 
-/// What a checkpoint says of the WAL, in pages.
-struct Wal {
-    busy: bool,
-    pages: i64,
-    moved: i64,
-}
-
-impl Wal {
-    fn rest(&self) -> i64 {
-        self.pages - self.moved
-    }
-}
-
-fn passive(conn: &Connection) -> rusqlite::Result<Wal> {
+/// The pages that were in the WAL when it began, all of which are in the database now; `None` where another process is at
+/// it, or a reader holds on to an old page: then somebody else sees to the end, or a later checkpoint does.
+fn passive(conn: &Connection) -> rusqlite::Result<Option<i64>> {
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok(Wal { busy: row.get::<_, i64>(0)? != 0, pages: row.get(1)?, moved: row.get(2)? })
+        let (busy, pages, moved): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((busy == 0 && moved == pages).then_some(pages))
     })
 }

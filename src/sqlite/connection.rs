@@ -112,6 +112,12 @@ fn set_up(conn: &mut Connection, purpose: Purpose) -> rusqlite::Result<()> {
     }
 }
 
+/// A number that changes when another connection has committed. To be read outside of transactions, and compared
+/// with what the same connection said before.
+pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
 /// What the next commits of this connection wait for.
 pub(crate) fn set_durability(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
     // The name and not the number: SQLCipher and others answer to it as well.

@@ -9,7 +9,7 @@ mod pace;
 use rusqlite::Connection;
 
 use crate::error::Result;
-use crate::sqlite::connection::{Opener, Purpose};
+use crate::sqlite::connection::{Opener, Purpose, data_version};
 use crate::sqlite::fault;
 
 pub(crate) use pace::Pace;
@@ -30,11 +30,7 @@ impl Floor {
     pub(crate) fn has_changed(&mut self) -> Result<bool> {
         // Inside a transaction the number would stand still.
         debug_assert!(self.conn.is_autocommit());
-        let version = self
-            .conn
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(|e| fault::error("reading data_version", e))?;
+        let version = data_version(&self.conn).map_err(|e| fault::error("reading data_version", e))?;
         let changed = self.version != Some(version);
         self.version = Some(version);
         Ok(changed)

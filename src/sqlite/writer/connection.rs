@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::publish::Durability;
 use crate::sqlite::builder::Options;
-use crate::sqlite::connection::{Opener, Purpose, set_durability};
+use crate::sqlite::connection::{Opener, Purpose, data_version, set_durability};
 use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::open::Opened;
@@ -142,7 +142,8 @@ impl WriteConnection {
             return Err(error.clone().into());
         }
         let now = Instant::now();
-        if let Some(nap) = self.courtesy.stand_back(now) {
+        let version = || self.conn.as_ref().and_then(|conn| data_version(conn).ok()).unwrap_or_default();
+        if let Some(nap) = self.courtesy.stand_back(now, version) {
             return Err(NotCommitted::StandBack(nap));
         }
         if now.duration_since(self.identity_checked) >= IDENTITY_EVERY {

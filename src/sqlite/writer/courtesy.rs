@@ -13,61 +13,83 @@ use crate::sqlite::sidecar;
 
 /// How often a writer that nobody disputes the lock looks for others: seldom enough to cost it nothing.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+/// How long after somebody waited it looks each time: in a round, nobody has two turns.
+const DISPUTED_FOR: Duration = Duration::from_millis(20);
 /// Between looks while it stands back.
 const NAP: Duration = Duration::from_micros(100);
-/// How long it stands back at most: a good many turns of others.
-const LONGEST: Duration = Duration::from_millis(50);
-/// How long it minds nobody after that: whoever still waits is stopped, or asleep for longer.
+/// How long it stands back while nobody else commits: whoever waits is stopped, or asleep for longer.
+const IN_VAIN: Duration = Duration::from_millis(50);
+/// How long it stands back at most.
+const LONGEST: Duration = Duration::from_millis(200);
+/// How long it minds nobody after that.
 const IGNORE_FOR: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Courtesy {
     file: Option<File>,
     looked: Option<Instant>,
-    back_since: Option<Instant>,
+    /// Somebody waited not long before this.
+    disputed_until: Option<Instant>,
+    back: Option<Back>,
     ignore_until: Option<Instant>,
     /// It has had the lock since it last stood back.
     had_turn: bool,
     waiting: bool,
 }
 
+/// Standing back.
+#[derive(Debug)]
+struct Back {
+    since: Instant,
+    progress_at: Instant,
+    /// Changes when somebody else commits.
+    version: i64,
+}
+
 impl Courtesy {
     pub(crate) fn new(database: &Path) -> Self {
         let file = sidecar::open(database);
-        Self { file, looked: None, back_since: None, ignore_until: None, had_turn: false, waiting: false }
+        Self {
+            file,
+            looked: None,
+            disputed_until: None,
+            back: None,
+            ignore_until: None,
+            had_turn: false,
+            waiting: false,
+        }
     }
 
-    /// How long to leave the lock to others before asking again; `None` if it may be taken now.
-    pub(crate) fn stand_back(&mut self, now: Instant) -> Option<Duration> {
-        let looked_just_now = self.back_since.is_none()
-            && self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_EVERY);
+    /// How long to leave the lock to others before asking again; `None` if it may be taken now. `version` tells commits of
+    /// others apart.
+    pub(crate) fn stand_back(&mut self, now: Instant, version: impl FnOnce() -> i64) -> Option<Duration> {
+        let passed = |time: Option<Instant>| time.is_none_or(|time| now >= time);
+        let look = !passed(self.disputed_until) || passed(self.looked.map(|looked| looked + LOOK_EVERY));
         // Who waits is minded by others; and looking would take its own lock for another's.
-        if self.waiting
-            || !self.had_turn
-            || looked_just_now
-            || self.ignore_until.is_some_and(|until| now < until)
-        {
+        if self.waiting || !self.had_turn || !look || !passed(self.ignore_until) {
             return None;
         }
         self.looked = Some(now);
-        self.ignore_until = None;
         if !self.somebody_waits() {
             self.end_of_round();
             return None;
         }
-        let since = *self.back_since.get_or_insert(now);
-        if now.duration_since(since) >= LONGEST {
+        self.disputed_until = Some(now + DISPUTED_FOR);
+        let version = version();
+        let back = self.back.get_or_insert(Back { since: now, progress_at: now, version });
+        if back.version != version {
+            (back.version, back.progress_at) = (version, now);
+        }
+        if now.duration_since(back.progress_at) >= IN_VAIN || now.duration_since(back.since) >= LONGEST {
             self.ignore_until = Some(now + IGNORE_FOR);
             self.end_of_round();
             return None;
         }
-        // Where somebody waits, the next look comes after the next turn, however soon that is.
-        self.looked = None;
         Some(NAP)
     }
 
     fn end_of_round(&mut self) {
-        self.back_since = None;
+        self.back = None;
         self.had_turn = false;
     }
 
@@ -124,12 +146,12 @@ mod tests {
         let (_folder, mut writer, mut waiter) = two();
         let now = Instant::now();
         waiter.wait();
-        assert_eq!(writer.stand_back(now), None, "it has not had its turn yet");
+        assert_eq!(writer.stand_back(now, || 0), None, "it has not had its turn yet");
         writer.had_turn();
-        assert_eq!(writer.stand_back(now), Some(NAP));
-        assert_eq!(writer.stand_back(now + NAP), Some(NAP));
+        assert_eq!(writer.stand_back(now, || 0), Some(NAP));
+        assert_eq!(writer.stand_back(now + NAP, || 0), Some(NAP));
         waiter.done_waiting();
-        assert_eq!(writer.stand_back(now + 2 * NAP), None);
+        assert_eq!(writer.stand_back(now + 2 * NAP, || 0), None);
     }
 
     #[test]
@@ -137,11 +159,11 @@ mod tests {
         let (_folder, mut writer, mut waiter) = two();
         let now = Instant::now();
         writer.had_turn();
-        assert_eq!(writer.stand_back(now), None);
+        assert_eq!(writer.stand_back(now, || 0), None);
         waiter.wait();
         writer.had_turn();
-        assert_eq!(writer.stand_back(now + LOOK_EVERY / 2), None);
-        assert_eq!(writer.stand_back(now + LOOK_EVERY), Some(NAP));
+        assert_eq!(writer.stand_back(now + LOOK_EVERY / 2, || 0), None);
+        assert_eq!(writer.stand_back(now + LOOK_EVERY, || 0), Some(NAP));
     }
 
     #[test]
@@ -150,11 +172,23 @@ mod tests {
         let now = Instant::now();
         stopped.wait();
         writer.had_turn();
-        assert_eq!(writer.stand_back(now), Some(NAP));
-        assert_eq!(writer.stand_back(now + LONGEST), None);
+        assert_eq!(writer.stand_back(now, || 0), Some(NAP));
+        assert_eq!(writer.stand_back(now + IN_VAIN, || 0), None);
         writer.had_turn();
-        assert_eq!(writer.stand_back(now + LONGEST + IGNORE_FOR / 2), None);
-        assert_eq!(writer.stand_back(now + LONGEST + IGNORE_FOR), Some(NAP));
+        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FOR / 2, || 0), None);
+        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FOR, || 0), Some(NAP));
+    }
+
+    #[test]
+    fn it_stands_back_longer_while_others_commit_and_not_for_ever() {
+        let (_folder, mut writer, mut waiter) = two();
+        let now = Instant::now();
+        waiter.wait();
+        writer.had_turn();
+        for turn in 0..4 {
+            assert_eq!(writer.stand_back(now + turn * IN_VAIN, || i64::from(turn)), Some(NAP));
+        }
+        assert_eq!(writer.stand_back(now + LONGEST, || 9), None);
     }
 
     #[test]
@@ -162,6 +196,6 @@ mod tests {
         let mut alone = Courtesy::new(Path::new("/nowhere/at/all.db"));
         alone.wait();
         alone.had_turn();
-        assert_eq!(alone.stand_back(Instant::now()), None);
+        assert_eq!(alone.stand_back(Instant::now(), || 0), None);
     }
 }
