@@ -6,7 +6,7 @@
 ```
 # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
 # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
-use rowbus::{MessengerExt, SqliteBus, StartAt, Subscribe};
+use rowbus::{Messenger, MessengerExt, SqliteBus, StartAt, Subscribe};
 
 let bus = SqliteBus::open(&path).await?;                       // every process opens the same file
 let mut live = bus.stream("orders.>").await?;                  // what is new
@@ -22,7 +22,7 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //!
 //! | To | use |
 //! | --- | --- |
-//! | open a file | [`SqliteBus`](sqlite::SqliteBus), or `SqliteBus::builder` for options |
+//! | open a file | [`SqliteBus`], or `SqliteBus::builder` for options |
 //! | publish, stream | [`MessengerExt`], one line a verb; [`Publish`] and [`Subscribe`] for options |
 //! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
 //! | test an app without a disk | [`InMemBus`] |

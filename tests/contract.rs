@@ -1,5 +1,6 @@
 //! Every backend keeps the contract, and differs from the others in what its capabilities say.
 #![cfg(feature = "conformance")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! From SQLite's result codes to the crate's errors: by code, never by text.
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi;
 
 use crate::error::{Error, ErrorKind};
 
@@ -54,19 +53,5 @@ pub(crate) fn concerns_the_file(error: &rusqlite::Error) -> bool {
 pub(crate) fn is_name_taken(error: &rusqlite::Error) -> bool {
     // SQLite has no code of its own for this: the schema has been looked at before, and what is left is a race
     // or a name that a later migration adds.
-    error.sqlite_extended_error_code_is(ffi::SQLITE_ERROR) && error.to_string().contains("already exists")
-}
-
-trait ExtendedCode {
-    fn sqlite_extended_error_code_is(&self, code: i32) -> bool;
-}
-
-impl ExtendedCode for rusqlite::Error {
-    fn sqlite_extended_error_code_is(&self, code: i32) -> bool {
-        match self {
-            rusqlite::Error::SqliteFailure(failure, _) => failure.extended_code == code,
-            rusqlite::Error::SqlInputError { error, .. } => error.extended_code == code,
-            _ => false,
-        }
-    }
+    kind(error) == ErrorKind::Database && error.to_string().contains("already exists")
 }

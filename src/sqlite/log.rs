@@ -188,7 +188,8 @@ impl Log {
         self.identity.check()?;
         let conn =
             conn.map_err(|e| Error::with_source(ErrorKind::Database, "waiting for a read connection", e))?;
-        in_transaction(&conn, read).map_err(|e| fault::error(doing, e))
+        in_transaction(&conn, read)
+            .map_err(|e| self.identity.check().err().unwrap_or_else(|| fault::error(doing, e)))
     }
 
     fn report(&self, damaged: &[Damaged]) {

@@ -132,7 +132,8 @@ impl LogStream {
             self.gap_known = step.pruned_through;
         }
         self.cursor = step.through;
-        self.live = step.live;
+        // Unsubscribed meanwhile: the tail has nothing more to give, and what is left is read from the log.
+        self.live = step.live.filter(|_| self.until.is_none());
         let until = self.until.unwrap_or(u64::MAX);
         self.ready.extend(step.messages.into_iter().filter(|message| message.sequence() <= until).map(Ok));
         if self.live.is_none() {

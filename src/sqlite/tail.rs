@@ -191,6 +191,8 @@ impl Tail {
     fn follow(&self) {
         let _ = self.sleeper.set(std::thread::current());
         if let Err(error) = self.follow_until_error() {
+            // A file that is gone from under a connection fails in many ways.
+            let error = self.setup.identity.check().err().unwrap_or(error);
             tracing::warn!(%error, "streams end");
             let mut state = self.state();
             state.end(Some(error));

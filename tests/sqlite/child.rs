@@ -13,18 +13,18 @@ const ROLE: &str = "ROWBUS_TEST_ROLE";
 const MARK: &str = "@@ ";
 
 /// A process in a role; killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
-    pub fn start(role: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(role: &str, args: &[&str]) -> Self {
         Self::start_with(role, args, &[])
     }
 
-    pub fn start_with(role: &str, args: &[&str], env: &[(&str, &Path)]) -> Self {
+    pub(crate) fn start_with(role: &str, args: &[&str], env: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"])
@@ -40,7 +40,7 @@ impl Process {
     }
 
     /// What the child says next.
-    pub fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         loop {
             line.clear();
@@ -52,16 +52,16 @@ impl Process {
         }
     }
 
-    pub fn tell(&mut self, word: &str) {
+    pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.stdin, "{word}").unwrap();
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn ends_well(&mut self) {
+    pub(crate) fn ends_well(&mut self) {
         assert!(self.child.wait().unwrap().success());
     }
 }
@@ -73,7 +73,7 @@ impl Drop for Process {
     }
 }
 
-pub fn say(word: impl std::fmt::Display) {
+pub(crate) fn say(word: impl std::fmt::Display) {
     println!("{MARK}{word}");
 }
 

@@ -1,6 +1,7 @@
 //! The bus on a file: facts that take several processes, real faults, or a file that somebody else has touched.
 #![cfg(feature = "sqlite")]
-#![allow(missing_docs, unsafe_code)] // a test crate; it forks and gives up rights
+#![allow(missing_docs, unsafe_code)] // it forks, and gives up rights
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)] // helpers of tests are tests
 
 mod child;
 mod faults;
@@ -18,56 +19,56 @@ use rowbus::{Durability, Message, Result, SqliteBus, StartAt, Subscribe, Subscri
 use rowbus::{Messenger, rusqlite::Connection};
 
 /// For what must happen at all: far longer than it ever takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder of its own, and the path of a bus in it.
-pub struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
     /// In memory where the system has a folder for that: for facts that a slow disk should have no say in.
-    pub fn without_disk() -> Self {
+    pub(crate) fn without_disk() -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         Self { folder: folder.unwrap() }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("bus.db")
     }
 
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub async fn open(&self) -> SqliteBus {
+    pub(crate) async fn open(&self) -> SqliteBus {
         SqliteBus::builder(self.path()).durability(Durability::Relaxed).open().await.unwrap()
     }
 
     /// The file through plain SQL, as another program sees it.
-    pub fn sql(&self) -> Connection {
+    pub(crate) fn sql(&self) -> Connection {
         let conn = Connection::open(self.path()).unwrap();
         conn.busy_timeout(PATIENCE).unwrap();
         conn
     }
 }
 
-pub async fn from_oldest(bus: &SqliteBus, filter: &str) -> Subscription {
+pub(crate) async fn from_oldest(bus: &SqliteBus, filter: &str) -> Subscription {
     bus.subscribe(Subscribe::to(filter).from(StartAt::Oldest)).await.unwrap()
 }
 
 /// The next item, which has to come.
-pub async fn next(stream: &mut Subscription) -> Result<Message> {
+pub(crate) async fn next(stream: &mut Subscription) -> Result<Message> {
     tokio::time::timeout(PATIENCE, stream.next()).await.expect("an item in time").expect("the stream goes on")
 }
 
 /// The next so many messages, as texts.
-pub async fn texts(stream: &mut Subscription, count: usize) -> Vec<String> {
+pub(crate) async fn texts(stream: &mut Subscription, count: usize) -> Vec<String> {
     let mut texts = Vec::with_capacity(count);
     for _ in 0..count {
         texts.push(next(stream).await.unwrap().text().unwrap().to_owned());
@@ -76,7 +77,7 @@ pub async fn texts(stream: &mut Subscription, count: usize) -> Vec<String> {
 }
 
 /// Waits until this holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "in vain: {what}");

@@ -165,7 +165,7 @@ async fn a_deleted_or_replaced_file_ends_streams_and_refuses_publishes() {
         }
         let error = next(&mut stream).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileReplaced, "{error}");
-        assert!(stream.next().await.is_none());
+        assert!(stream.next().await.is_none(), "an error that a stream does not survive is its last item");
         let mut refused = None;
         let start = std::time::Instant::now();
         while refused.is_none() && start.elapsed() < crate::PATIENCE {
@@ -189,6 +189,21 @@ async fn unsubscribing_behind_hands_over_all_that_was_published_and_ends() {
     for stream in [&mut live, &mut replay] {
         assert_eq!(texts(stream, 2_000).await, numbers(0, 2_000));
         assert!(stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn unsubscribing_while_a_page_is_read_ends_as_well() {
+    let place = Place::new();
+    let bus = place.open().await;
+    fill(&bus, "a", 0, 3).await;
+    for _ in 0..50 {
+        // Never polled: its first page is under way, or waits to be taken.
+        let mut stream = from_oldest(&bus, "a").await;
+        stream.unsubscribe().await.unwrap();
+        assert_eq!(texts(&mut stream, 3).await, numbers(0, 3));
+        let end = tokio::time::timeout(crate::PATIENCE, stream.next()).await;
+        assert!(end.expect("the end in time").is_none());
     }
 }
 

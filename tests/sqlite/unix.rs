@@ -10,7 +10,7 @@ use crate::child::{Process, say};
 use crate::{Place, from_oldest, next, texts};
 
 /// What a fork is told; a role.
-pub async fn fork(path: &str) {
+pub(crate) async fn fork(path: &str) {
     let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
     bus.publish("a", "before").await.unwrap();
     // SAFETY: the child only runs what it inherited on this thread, and leaves without running destructors.
@@ -29,7 +29,7 @@ pub async fn fork(path: &str) {
 }
 
 /// Opens as a user who may read but not write; a role.
-pub async fn unprivileged(path: &str) {
+pub(crate) async fn unprivileged(path: &str) {
     // SAFETY: gives up rights for good, in a process of its own.
     assert_eq!(unsafe { libc::setgid(65534) }, 0);
     // SAFETY: the same.
