@@ -85,3 +85,8 @@ pub use {
 
 #[cfg(feature = "sqlite")]
 pub use {rusqlite, sqlite::SqliteBus};
+
+/// The README's code is compiled with the documentation's.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -45,6 +45,19 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+#[cfg(feature = "sqlite")]
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::ValueRef;
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(blob) => ValueRef::Blob(blob),
+        }))
+    }
+}
+
 /// The statement that publishes this message, dated with this wall-clock time in Unix milliseconds.
 ///
 /// # Errors

@@ -16,8 +16,10 @@ mod stdin;
 mod stdout;
 mod subscribe;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use rowbus::sqlite::Migrate;
 use rowbus::{Messenger, SqliteBus};
 
 use crate::args::{Cli, Verb};
@@ -45,16 +47,22 @@ fn run(cli: Cli) -> Result<()> {
         match cli.verb {
             Verb::Pub(args) => {
                 let job = args.check()?;
-                let bus = SqliteBus::open(&cli.db).await?;
+                let bus = open(&cli.db).await?;
                 finish(&bus, publish::run(&bus, job, &status).await).await
             }
             Verb::Sub(args) => {
                 let job = args.check()?;
-                let bus = SqliteBus::open(&cli.db).await?;
+                let bus = open(&cli.db).await?;
                 finish(&bus, subscribe::run(&bus, job, &status).await).await
             }
         }
     })
+}
+
+/// Opens the bus in this file, and makes one where there is none yet. The file of another program is never migrated in
+/// passing: that is for the program to do.
+async fn open(db: &Path) -> Result<SqliteBus> {
+    Ok(SqliteBus::builder(db).migrate(Migrate::NewFiles).open().await?)
 }
 
 /// Closes the bus; the verb's own failure is the one to tell of.

@@ -9,6 +9,8 @@ use rusqlite::Connection;
 use crate::error::Result;
 use crate::sqlite::connection::{Opener, Purpose};
 use crate::sqlite::fault;
+use crate::sqlite::identity::FileIdentity;
+use crate::sqlite::process::Process;
 
 /// WAL growth that is worth a checkpoint: about SQLite's own 1,000 pages.
 const EVERY: usize = 4 << 20;
@@ -29,6 +31,8 @@ pub(crate) trait Pause: Send + Sync {
 /// The thread that checkpoints; started by the first growth that needs it.
 pub(crate) struct Checkpointer {
     opener: Opener,
+    identity: FileIdentity,
+    process: Process,
     wanted: Arc<Wanted>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,8 +44,14 @@ struct Wanted {
 }
 
 impl Checkpointer {
-    pub(crate) fn new(opener: Opener) -> Self {
-        Self { opener, wanted: Arc::default(), thread: Mutex::default() }
+    pub(crate) fn new(opener: Opener, identity: FileIdentity) -> Self {
+        Self {
+            opener,
+            identity,
+            process: Process::current(),
+            wanted: Arc::default(),
+            thread: Mutex::default(),
+        }
     }
 
     /// Asks for a checkpoint if the WAL has grown by enough; `true` if it was asked for.
@@ -55,9 +65,10 @@ impl Checkpointer {
             thread.thread().unpark();
             return true;
         }
-        let (opener, wanted, pause) = (self.opener.clone(), Arc::clone(&self.wanted), pause());
+        let (opener, identity) = (self.opener.clone(), self.identity.clone());
+        let (wanted, pause) = (Arc::clone(&self.wanted), pause());
         let started = std::thread::Builder::new().name("rowbus-checkpoint".to_owned()).spawn(move || {
-            if let Err(error) = run(&opener, &wanted, &pause) {
+            if let Err(error) = run(&opener, &identity, &wanted, &pause) {
                 tracing::warn!(%error, "checkpoints in the background have ended; SQLite's own go on when the file is closed");
             }
         });
@@ -70,6 +81,9 @@ impl Checkpointer {
 
     /// Blocks until a checkpoint that is under way has ended.
     pub(crate) fn stop(&self) {
+        if self.process.check().is_err() {
+            return;
+        }
         self.wanted.stop.store(true, Ordering::SeqCst);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -81,8 +95,9 @@ impl Checkpointer {
     }
 }
 
-fn run(opener: &Opener, wanted: &Wanted, pause: &Weak<dyn Pause>) -> Result<()> {
+fn run(opener: &Opener, identity: &FileIdentity, wanted: &Wanted, pause: &Weak<dyn Pause>) -> Result<()> {
     let conn = opener.open(Purpose::Write)?;
+    identity.check()?;
     while !wanted.stop.load(Ordering::SeqCst) {
         if !wanted.checkpoint.swap(false, Ordering::SeqCst) {
             std::thread::park();

@@ -10,6 +10,7 @@ use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::log::Log;
 use crate::sqlite::open;
+use crate::sqlite::process::Process;
 use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::stream::Readers;
 use crate::sqlite::tables::events::Damaged;
@@ -19,6 +20,7 @@ use crate::sqlite::writer::{CommitListener, WriteConnection, Writer};
 pub(crate) struct Core {
     path: std::path::PathBuf,
     options: Options,
+    process: Process,
     writer: Arc<Writer>,
     readers: Readers,
     checkpointer: Arc<Checkpointer>,
@@ -34,9 +36,13 @@ impl Core {
             move |damaged| links.quarantine(damaged)
         };
         let log = Log::open(&opener, identity.clone(), quarantine(&links))?;
-        let setup = TailSetup { opener: opener.clone(), identity, quarantine: Box::new(quarantine(&links)) };
+        let setup = TailSetup {
+            opener: opener.clone(),
+            identity: identity.clone(),
+            quarantine: Box::new(quarantine(&links)),
+        };
         let tail = Tail::new(setup);
-        let checkpointer = Arc::new(Checkpointer::new(opener.clone()));
+        let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
         let listener = Listener {
             tail: Arc::clone(&tail),
             checkpointer: Arc::clone(&checkpointer),
@@ -46,11 +52,17 @@ impl Core {
         let writer = Arc::new(Writer::new(conn, options.busy_deadline));
         let _ = links.writer.set(Arc::downgrade(&writer));
         let path = opener.path().to_owned();
-        Ok(Arc::new(Self { path, options, writer, readers: Readers { log, tail }, checkpointer }))
+        let process = Process::current();
+        Ok(Arc::new(Self { path, options, process, writer, readers: Readers { log, tail }, checkpointer }))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Fails in a fork, which has none of the threads that the work would be given to.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.process.check()
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -122,6 +122,7 @@ impl Messenger for SqliteBus {
     fn subscribe(&self, subscribe: Subscribe) -> BoxFuture<'_, Result<Subscription>> {
         Box::pin(async move {
             let parts = subscribe.into_parts()?;
+            self.core.check_process()?;
             let (readers, runtime) = (self.core.readers().clone(), tokio::runtime::Handle::current());
             off_runtime(move || LogStream::begin(readers, parts, runtime)).await.map(Subscription::new)
         })
@@ -129,6 +130,7 @@ impl Messenger for SqliteBus {
 
     fn last(&self, subject: Subject) -> BoxFuture<'_, Result<Option<Message>>> {
         Box::pin(async move {
+            self.core.check_process()?;
             let log = Arc::clone(&self.core.readers().log);
             off_runtime(move || log.last(&subject)).await
         })
@@ -136,6 +138,7 @@ impl Messenger for SqliteBus {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
+            self.core.check_process()?;
             let core = Arc::clone(&self.core);
             off_runtime(move || {
                 core.stop();

@@ -28,6 +28,9 @@ pub enum Migrate {
     /// When the bus is opened.
     #[default]
     Auto,
+    /// When the bus is opened, and only in a file that has no table yet: a tool that opens other programs' files migrates
+    /// none in passing. Else as `Manual`.
+    NewFiles,
     /// Never by opening; a file without the tables, or with older ones than this library writes, is
     /// [`ErrorKind::SchemaTooOld`].
     Manual,
@@ -55,12 +58,10 @@ pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) ->
     if verify(&state, &wanted)?.is_empty() && state.boot.is_some() && state.boot == boot {
         return Ok(());
     }
-    if migrate == Migrate::Manual {
-        refuse_to_migrate(&verify(&state, &wanted)?)?;
-    }
+    refuse_to_migrate(migrate, &state, &verify(&state, &wanted)?)?;
     retry_busy(deadline, || conn.execute_batch("BEGIN IMMEDIATE"))
         .map_err(|e| fault::error("waiting to migrate the schema", e))?;
-    let done = migrate_locked(conn, &wanted, boot.as_deref());
+    let done = migrate_locked(conn, migrate, &wanted, boot.as_deref());
     if done.is_ok() {
         conn.execute_batch("COMMIT").map_err(|e| fault::error("committing the schema", e))
     } else {
@@ -70,9 +71,15 @@ pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) ->
     }
 }
 
-fn migrate_locked(conn: &Connection, wanted: &[Migration], boot: Option<&str>) -> Result<()> {
+fn migrate_locked(
+    conn: &Connection,
+    migrate: Migrate,
+    wanted: &[Migration],
+    boot: Option<&str>,
+) -> Result<()> {
     let state = State::read(conn).map_err(|e| fault::error("reading the schema", e))?;
     let missing = verify(&state, wanted)?;
+    refuse_to_migrate(migrate, &state, &missing)?;
     let failed = |e: rusqlite::Error| fault::error("migrating the schema", e);
     if !state.has_history {
         history::create(conn).map_err(failed)?;
@@ -102,6 +109,8 @@ fn migrate_locked(conn: &Connection, wanted: &[Migration], boot: Option<&str>) -
 
 /// What the file says of its schema.
 struct State {
+    /// No table, of anybody.
+    is_empty: bool,
     has_history: bool,
     applied: Vec<Applied>,
     /// A name of the bus, though there is no history.
@@ -116,6 +125,7 @@ impl State {
     fn read(conn: &Connection) -> rusqlite::Result<Self> {
         let has_history = history::exists(conn)?;
         let mut state = Self {
+            is_empty: history::is_schema_empty(conn)?,
             has_history,
             applied: Vec::new(),
             stray: None,
@@ -197,11 +207,14 @@ fn check_floor(state: &State, newest_applied: i64, newest_known: i64) -> Result<
     Ok(())
 }
 
-fn refuse_to_migrate(missing: &[&Migration]) -> Result<()> {
+fn refuse_to_migrate(migrate: Migrate, state: &State, missing: &[&Migration]) -> Result<()> {
     let Some(first) = missing.first() else { return Ok(()) };
+    if migrate == Migrate::Auto || (migrate == Migrate::NewFiles && state.is_empty) {
+        return Ok(());
+    }
     let message = format!(
-        "the file lacks migration {first} and {} more, and the bus was opened with Migrate::Manual: \
-         open it once with Migrate::Auto",
+        "the file lacks migration {first} and {} more, and was not to be migrated by opening it: \
+         open it once with the program it belongs to, or with Migrate::Auto",
         missing.len() - 1
     );
     Err(Error::new(ErrorKind::SchemaTooOld, message))
@@ -312,6 +325,18 @@ mod tests {
         let error = prepare(&conn, Migrate::Manual, soon()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::SchemaTooOld);
         assert_eq!(history::first_bus_name(&conn).unwrap(), None);
+    }
+
+    #[test]
+    fn a_tool_makes_a_new_file_a_bus_and_no_hosts_file() {
+        let new = Connection::open_in_memory().unwrap();
+        prepare(&new, Migrate::NewFiles, soon()).unwrap();
+        prepare(&new, Migrate::NewFiles, soon()).unwrap();
+        let host = Connection::open_in_memory().unwrap();
+        host.execute_batch("CREATE TABLE mine (x)").unwrap();
+        let error = prepare(&host, Migrate::NewFiles, soon()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SchemaTooOld);
+        assert_eq!(history::first_bus_name(&host).unwrap(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::defaults::{PAGE, STREAM_BUFFER_BYTES};
+use crate::defaults::{PAGE, PAGE_BYTES, STREAM_BUFFER_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::mailbox::{Letter, Mailbox};
@@ -40,6 +40,8 @@ pub(crate) struct LogStream {
     cursor: u64,
     /// What was said of missing events.
     gap_known: u64,
+    /// Pages that the next step reads.
+    pages: usize,
     /// Events chosen by their sequence, before the log is followed.
     chosen: VecDeque<u64>,
     /// It was unsubscribed, and this is the last sequence to hand over.
@@ -57,12 +59,17 @@ struct Membership {
 
 /// What one step into the log has found.
 struct Step {
-    messages: Vec<Message>,
+    items: Vec<Result<Message>>,
+    bytes: usize,
     through: u64,
-    pruned_through: u64,
+    gap_known: u64,
     /// It was at the end, and the tail has taken it on from there.
     live: Option<Membership>,
 }
+
+/// Pages in one step, at most: each has a transaction of its own, and going to another thread and back costs about as
+/// much as reading one. The first step is one page, so that the first message comes soon.
+const PAGES: usize = 8;
 
 impl LogStream {
     /// Begins a stream. Blocks; `runtime` is where it will read later.
@@ -78,6 +85,7 @@ impl LogStream {
             live: None,
             cursor: 0,
             gap_known: 0,
+            pages: 1,
             chosen: VecDeque::new(),
             until: None,
             finished: false,
@@ -104,38 +112,39 @@ impl LogStream {
     /// Begins the next step, off the runtime.
     fn read_on(&mut self) {
         let (readers, filter, buffer) = (self.readers.clone(), self.filter.clone(), self.buffer);
-        let (cursor, gap_known, follow) = (self.cursor, self.gap_known, self.until.is_none());
+        let mut step =
+            Step { items: Vec::new(), bytes: 0, through: self.cursor, gap_known: self.gap_known, live: None };
+        let (pages, until) = (self.pages, self.until);
+        self.pages = (pages * 2).min(PAGES);
         let chosen: Vec<u64> = self.chosen.drain(..PAGE.min(self.chosen.len())).collect();
         self.reading = Some(self.runtime.spawn_blocking(move || {
             if !chosen.is_empty() {
-                let messages = readers.log.get(&chosen)?;
-                return Ok(Step { messages, through: cursor, pruned_through: gap_known, live: None });
+                step.items.extend(readers.log.get(&chosen)?.into_iter().map(Ok));
+                return Ok(step);
             }
-            let reading = readers.log.page(cursor, &filter, gap_known)?;
-            let through = reading.page.through;
-            let live = match reading.page.end && follow {
-                true => join(&readers.tail, &filter, buffer, through, false)?,
-                false => None,
-            };
-            Ok(Step {
-                messages: reading.page.messages,
-                through,
-                pruned_through: reading.pruned_through,
-                live,
-            })
+            for _ in 0..pages {
+                let end = step.read_page(&readers.log, &filter)?;
+                if end && until.is_none() {
+                    step.live = join(&readers.tail, &filter, buffer, step.through, false)?;
+                }
+                if end || step.bytes >= PAGE_BYTES || until.is_some_and(|until| step.through >= until) {
+                    break;
+                }
+            }
+            Ok(step)
         }));
     }
 
     fn take_step(&mut self, step: Step) {
-        if step.pruned_through > self.cursor.max(self.gap_known) {
-            self.ready.push_back(Err(Error::gap(self.cursor + 1, step.pruned_through)));
-            self.gap_known = step.pruned_through;
-        }
-        self.cursor = step.through;
+        (self.cursor, self.gap_known) = (step.through, step.gap_known);
         // Unsubscribed meanwhile: the tail has nothing more to give, and what is left is read from the log.
         self.live = step.live.filter(|_| self.until.is_none());
-        let until = self.until.unwrap_or(u64::MAX);
-        self.ready.extend(step.messages.into_iter().filter(|message| message.sequence() <= until).map(Ok));
+        let wanted =
+            |item: &Result<Message>, until| item.as_ref().map_or(true, |message| message.sequence() <= until);
+        match self.until {
+            Some(until) => self.ready.extend(step.items.into_iter().filter(|item| wanted(item, until))),
+            None => self.ready.append(&mut step.items.into()),
+        }
         if self.live.is_none() {
             self.go_on();
         }
@@ -166,7 +175,7 @@ impl LogStream {
             }
             Some(Letter::Behind(after)) => {
                 self.cursor = self.cursor.max(after);
-                self.live = None;
+                (self.live, self.pages) = (None, 1);
                 self.go_on();
             }
             Some(Letter::Failed(error)) => {
@@ -182,6 +191,21 @@ impl LogStream {
             None => self.finished = true,
         }
         None
+    }
+}
+
+impl Step {
+    /// Adds the next page; `true` if it was the last.
+    fn read_page(&mut self, log: &Log, filter: &Filter) -> Result<bool> {
+        let reading = log.page(self.through, filter, self.gap_known)?;
+        if reading.pruned_through > self.through.max(self.gap_known) {
+            self.items.push(Err(Error::gap(self.through + 1, reading.pruned_through)));
+            self.gap_known = reading.pruned_through;
+        }
+        self.through = reading.page.through;
+        self.bytes += reading.page.bytes;
+        self.items.extend(reading.page.messages.into_iter().map(Ok));
+        Ok(reading.page.end)
     }
 }
 

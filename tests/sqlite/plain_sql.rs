@@ -40,14 +40,7 @@ async fn a_statement_of_rowbus_sql_is_a_publish_in_the_callers_transaction() {
     for (commit, body) in [(false, "rolled back"), (true, "committed")] {
         let tx = conn.transaction().unwrap();
         let statement = sql::publish(Publish::new("a", body).header("H", "1"), 5).unwrap();
-        let params = statement.params.into_iter().map(|value| match value {
-            sql::Value::Null => rowbus::rusqlite::types::Value::Null,
-            sql::Value::Integer(integer) => integer.into(),
-            sql::Value::Text(text) => text.into(),
-            sql::Value::Blob(blob) => blob.into(),
-            _ => unreachable!("all kinds of values"),
-        });
-        tx.execute(statement.sql, rowbus::rusqlite::params_from_iter(params)).unwrap();
+        tx.execute(statement.sql, rowbus::rusqlite::params_from_iter(&statement.params)).unwrap();
         if commit { tx.commit().unwrap() } else { tx.rollback().unwrap() }
     }
     let message = next(&mut stream).await.unwrap();

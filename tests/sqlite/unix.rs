@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use futures_util::FutureExt;
-use rowbus::{Durability, ErrorKind, MessengerExt, SqliteBus};
+use rowbus::{Durability, ErrorKind, Messenger, MessengerExt, SqliteBus};
 
 use crate::child::{Process, say};
 use crate::{Place, from_oldest, next, texts};
@@ -12,14 +12,25 @@ use crate::{Place, from_oldest, next, texts};
 /// What a fork is told; a role.
 pub(crate) async fn fork(path: &str) {
     let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
-    bus.publish("a", "before").await.unwrap();
+    // Enough for every thread of a bus to run.
+    let _stream = bus.stream("a").await.unwrap();
+    for _ in 0..8 {
+        bus.publish("a", vec![b'x'; 1 << 20].split_off(16)).await.unwrap();
+    }
     // SAFETY: the child only runs what it inherited on this thread, and leaves without running destructors.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let refused = bus.publish("a", "child").now_or_never();
-        let kind = refused.map(|outcome| outcome.map_err(|error| error.kind()));
+        let kind = |error: Option<rowbus::Error>| error.map(|error| error.kind());
+        let refused = [
+            kind(bus.publish("a", "child").now_or_never().and_then(Result::err)),
+            kind(bus.stream("a").now_or_never().and_then(Result::err)),
+            kind(bus.last("a".try_into().unwrap()).now_or_never().and_then(Result::err)),
+            kind(bus.close().now_or_never().and_then(Result::err)),
+        ];
+        drop(bus);
+        let as_it_should = refused.iter().all(|kind| *kind == Some(ErrorKind::Forked));
         // SAFETY: ends this process at once.
-        unsafe { libc::_exit(if kind == Some(Err(ErrorKind::Forked)) { 7 } else { 1 }) };
+        unsafe { libc::_exit(if as_it_should { 7 } else { 1 }) };
     }
     let mut status = 0;
     // SAFETY: waits for the child made above.

@@ -89,6 +89,19 @@ fn an_ordinary_database_in_rollback_mode_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn another_programs_database_is_not_made_a_bus_in_passing() {
+    let folder = Folder::new();
+    let host = rowbus::rusqlite::Connection::open(folder.db()).unwrap();
+    host.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE customers (name TEXT)").unwrap();
+    for verb in [&["pub", "a", "x"][..], &["sub", "a", "--wait", "1s"]] {
+        let finished = folder.run(verb);
+        assert!(finished.refusal(1).contains("lacks migration V1__bus"), "{finished:?}");
+    }
+    let tables: i64 = host.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
 fn a_message_of_one_mebibyte_is_published_and_a_larger_one_refused() {
     let folder = Folder::new();
     folder.publish("big", &vec![b'x'; MIB]);

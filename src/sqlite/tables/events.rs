@@ -112,6 +112,8 @@ pub(crate) fn skip_ids(conn: &Connection, table: &str, by: i64) -> rusqlite::Res
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) messages: Vec<Message>,
+    /// What the messages weigh.
+    pub(crate) bytes: usize,
     /// Rows that could not be decoded, and why.
     pub(crate) damaged: Vec<Damaged>,
     /// Everything up to here has been looked at.
@@ -150,25 +152,29 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
         None => statement.query([after_id])?,
     };
     let mut page = Page { through: after, ..Page::default() };
-    let (mut looked_at, mut bytes) = (0, 0);
+    let mut looked_at = 0;
     let mut same = None;
     while let Some(row) = rows.next()? {
         looked_at += 1;
         page.through = row.get::<_, i64>(0)?.cast_unsigned();
         // The other columns of a row that does not match are never loaded.
-        let matches =
-            all || subject.is_some() || row.get_ref(1)?.as_str().map_or(true, |text| filter.matches(text));
+        let matches = all
+            || subject.is_some()
+            || row.get_ref(1)?.as_str().map_or(true, |text| {
+                // Most often the subject is that of the last match, and need not be looked at token by token.
+                same.as_ref().is_some_and(|same: &Subject| same == text) || filter.matches(text)
+            });
         if matches {
             match decode(row, same.as_ref())? {
                 Ok(message) => {
-                    bytes += message.weight();
+                    page.bytes += message.weight();
                     same = Some(message.subject().clone());
                     page.messages.push(message);
                 }
                 Err(damaged) => page.damaged.push(damaged),
             }
         }
-        if page.messages.len() >= size.messages || bytes >= size.bytes || looked_at >= size.rows {
+        if page.messages.len() >= size.messages || page.bytes >= size.bytes || looked_at >= size.rows {
             return Ok(page);
         }
     }
