@@ -89,6 +89,12 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        if self.process.check().is_err() {
+            // What the parent's threads held when this process was forked is locked for ever here, SQLite's own
+            // mutexes included: its connections must not even be closed.
+            std::mem::forget((Arc::clone(&self.writer), self.readers.clone()));
+            return;
+        }
         self.stop();
     }
 }

@@ -120,6 +120,10 @@ impl Tail {
 
     /// Takes a stream out; one that has fallen behind is out already.
     pub(crate) fn leave(&self, filter: &Filter, id: u64) {
+        // In a fork, the thread that may have held the lock does not exist.
+        if self.process.check().is_err() {
+            return;
+        }
         let mut state = self.state();
         state.trie.remove(filter, id);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
