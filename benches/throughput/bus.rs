@@ -20,7 +20,7 @@ struct Bench {
 
 impl Bench {
     fn new(durability: Durability) -> Self {
-        let folder = tempfile::tempdir_in(".").unwrap();
+        let folder = tempfile::tempdir_in("target").unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let builder = SqliteBus::builder(folder.path().join("bus.db")).durability(durability);
@@ -39,6 +39,11 @@ pub fn alone(durability: Durability, time: Duration) -> f64 {
         }
         done as f64 / start.elapsed().as_secs_f64()
     })
+}
+
+/// The same in a task, on a worker of the runtime.
+pub fn alone_in_a_task(durability: Durability, time: Duration) -> f64 {
+    waiting(1, durability, time)
 }
 
 /// That many tasks, each publishing one after another.

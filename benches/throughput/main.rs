@@ -44,12 +44,11 @@ fn main() {
     for durability in [Durability::Relaxed, Durability::Full] {
         let level = format!("{durability:?}");
         if wanted("alone") {
-            compare(
-                &format!("publish alone, {level}"),
-                plan.rounds,
-                || bus::alone(durability, plan.time),
-                || raw::alone(durability, plan.time),
-            );
+            let work = format!("publish alone, {level}");
+            let raw = || raw::alone(durability, plan.time);
+            compare(&work, plan.rounds, || bus::alone(durability, plan.time), raw);
+            let work = format!("publish alone in a task, {level}");
+            compare(&work, plan.rounds, || bus::alone_in_a_task(durability, plan.time), raw);
         }
         for waiting in [64, 256] {
             if wanted("waiting") {

@@ -32,7 +32,7 @@ pub fn alone(durability: Durability, time: Duration) -> f64 {
 
 /// Messages a second, that many in a transaction.
 pub fn batches(size: usize, durability: Durability, time: Duration) -> f64 {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in("target").unwrap();
     let conn = open(&folder, durability);
     let (start, mut done) = (Instant::now(), 0);
     while start.elapsed() < time {
@@ -50,7 +50,7 @@ pub fn batches(size: usize, durability: Durability, time: Duration) -> f64 {
 
 /// Messages a second, read with one SELECT.
 pub fn replay(count: usize) -> f64 {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in("target").unwrap();
     let conn = open(&folder, Durability::Relaxed);
     run(&conn, "BEGIN IMMEDIATE");
     for _ in 0..count {

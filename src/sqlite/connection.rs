@@ -1,4 +1,4 @@
-//! How a connection of a bus is opened and set up: the only place with settings of SQLite.
+//! How a connection of a bus is opened and set up. (Settings of a new file are in `open`.)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,9 @@ impl Opener {
             .max_lifetime(None)
             .idle_timeout(None)
             .test_on_check_out(false)
+            // A connection that cannot be opened is told to who asks, and not retried behind its back for longer.
+            .connection_timeout(BUSY_DEADLINE)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
             .build(manager)
             .map_err(|e| Error::with_source(ErrorKind::Database, "building the pool of read connections", e))
     }

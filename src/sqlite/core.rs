@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Waker;
 
 use crate::error::Result;
 use crate::message::Message;
@@ -139,8 +140,8 @@ impl CommitListener for Listener {
         self.tail.has_listeners()
     }
 
-    fn committed(&self, events: &[Message], appended: usize) {
-        self.tail.committed(events, appended);
+    fn committed(&self, events: &[Message], appended: usize) -> Vec<Waker> {
+        self.tail.committed(events, appended)
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {

@@ -98,23 +98,30 @@ impl Log {
         }
     }
 
-    /// The events of these sequences, as far as they are still there.
-    pub(crate) fn get(&self, sequences: &[u64]) -> Result<Vec<Message>> {
-        let found = self.read("reading events", |conn| {
-            sequences
-                .iter()
-                .map(|sequence| events::get(conn, *sequence))
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        let (mut messages, mut damaged) = (Vec::with_capacity(found.len()), Vec::new());
-        for decoded in found.into_iter().flatten() {
-            match decoded {
-                Ok(message) => messages.push(message),
-                Err(row) => damaged.push(row),
+    /// The events of the first of these sequences, as many as fit into a page and are still there; and how many sequences
+    /// were looked up.
+    pub(crate) fn get(&self, sequences: &[u64]) -> Result<(Vec<Message>, usize)> {
+        let (mut messages, mut damaged, mut looked_up) = (Vec::new(), Vec::new(), 0);
+        self.read("reading events", |conn| {
+            let mut bytes = 0;
+            for sequence in sequences.iter().take(PAGE) {
+                looked_up += 1;
+                match events::get(conn, *sequence)? {
+                    Some(Ok(message)) => {
+                        bytes += message.weight();
+                        messages.push(message);
+                    }
+                    Some(Err(row)) => damaged.push(row),
+                    None => {}
+                }
+                if bytes >= PAGE_BYTES {
+                    break;
+                }
             }
-        }
+            Ok(())
+        })?;
         self.report(&damaged);
-        Ok(messages)
+        Ok((messages, looked_up))
     }
 
     /// Resolves where a stream begins.
@@ -183,6 +190,7 @@ impl Log {
         self.process.check()?;
         let pool =
             self.pool.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(Error::closed)?;
+        self.identity.check()?;
         let conn = pool.get();
         // The pool may have opened by the path what is not the bus's file any more.
         self.identity.check()?;
@@ -199,15 +207,16 @@ impl Log {
     }
 }
 
-/// Runs `read` on one snapshot, and lets go of it.
+/// Runs `read` on one snapshot, and lets go of it, whatever happens.
 pub(crate) fn in_transaction<T>(
     conn: &Connection,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    conn.prepare_cached("BEGIN")?.execute([])?;
-    let result = read(conn);
-    let ended = conn.prepare_cached("ROLLBACK")?.execute([]);
-    result.and_then(|value| ended.map(|_| value))
+    let snapshot = conn.unchecked_transaction()?;
+    let result = read(&snapshot);
+    // Dropping it rolls back; a failure to is found by whoever uses the connection next.
+    drop(snapshot);
+    result
 }
 
 /// One page, with what was pruned, both of one snapshot.
@@ -217,7 +226,8 @@ pub(crate) fn read_page(
     filter: &Filter,
     gap_known: u64,
 ) -> rusqlite::Result<Reading> {
-    let pruned_through = retention::pruned_through(conn, filter, after.max(gap_known))?;
     let page = events::page(conn, after, filter, PAGE_SIZE)?;
+    // A hand may have written more than there ever was.
+    let pruned_through = retention::pruned_through(conn, filter, after.max(gap_known))?.min(page.newest);
     Ok(Reading { page, pruned_through })
 }

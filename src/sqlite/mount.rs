@@ -41,8 +41,8 @@ pub(crate) fn check(path: &Path, allow_unsafe: bool) -> Result<()> {
 #[cfg(target_os = "linux")]
 fn look(path: &Path) -> (Verdict, String) {
     // Without /proc nothing can be told, and refusing would lock out sandboxes.
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    judge(&mounts, path)
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    judge(&String::from_utf8_lossy(&mounts), path)
 }
 
 #[cfg(windows)]

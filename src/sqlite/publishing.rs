@@ -1,7 +1,6 @@
 //! Publishing as operations of the writer.
 
 use crate::error::{Error, Result};
-use crate::message::Message;
 use crate::publish::{Durability, PubAck, PublishParts};
 use crate::sqlite::tables::quarantine;
 use crate::sqlite::tables::{dedup, events};
@@ -43,13 +42,12 @@ impl Operation for PublishAll {
         if self.events.iter().all(|event| event.expect_last.is_none()) {
             return self.events.iter().map(|event| publish(tx, event)).collect();
         }
-        let before = (tx.events.len(), tx.appended, tx.bytes);
+        let before = tx.mark();
         savepoint(tx, "SAVEPOINT batch")?;
         let acks: Result<Vec<_>, Failure> = self.events.iter().map(|event| publish(tx, event)).collect();
         if let Err(Failure::Refused(_)) = acks {
             savepoint(tx, "ROLLBACK TO batch")?;
-            tx.events.truncate(before.0);
-            (tx.appended, tx.bytes) = (before.1, before.2);
+            tx.back_to(before);
         }
         savepoint(tx, "RELEASE batch")?;
         acks
@@ -76,22 +74,10 @@ fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
             return Err(Failure::Refused(Error::wrong_sequence(&event.subject, expected, actual)));
         }
     }
-    let sequence = events::insert(tx.conn, event, tx.now)?;
+    let sequence = tx.append(event)?;
     if let Some(id) = &event.message_id {
         dedup::remember(tx.conn, id, sequence, tx.now.saturating_add(tx.dedup_window))?;
         dedup::forget_expired(tx.conn, tx.now, FORGET_PER_PUBLISH)?;
-    }
-    tx.appended += 1;
-    tx.bytes += event.payload.len();
-    if tx.hand_over {
-        let message = Message::new(
-            event.subject.clone(),
-            event.payload.clone(),
-            event.headers.clone(),
-            sequence,
-            tx.now,
-        );
-        tx.events.push(message.with_message_id(event.message_id.clone()));
     }
     Ok(PubAck::new(sequence, false))
 }

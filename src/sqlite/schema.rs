@@ -37,7 +37,7 @@ pub enum Migrate {
 }
 
 /// How far ids are moved on after a power cut. More rows than this are not lost by one: between two flushes of the WAL
-/// lie a few thousand pages.
+/// lie some tens of MiB, unless a host's own reader holds up every checkpoint.
 const LOST_IDS_AT_MOST: i64 = 1 << 20;
 
 /// Tables whose ids are never to be given twice.
@@ -54,8 +54,8 @@ pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) ->
         conn.execute_batch("ROLLBACK")?;
         state
     };
-    let state = retry_busy(deadline, look).map_err(|e| fault::error("reading the schema", e))?;
-    if verify(&state, &wanted)?.is_empty() && state.boot.is_some() && state.boot == boot {
+    let state = retry_busy(deadline, look).map_err(unreadable)?;
+    if verify(&state, &wanted)?.is_empty() && state.boot == boot {
         return Ok(());
     }
     refuse_to_migrate(migrate, &state, &verify(&state, &wanted)?)?;
@@ -77,7 +77,7 @@ fn migrate_locked(
     wanted: &[Migration],
     boot: Option<&str>,
 ) -> Result<()> {
-    let state = State::read(conn).map_err(|e| fault::error("reading the schema", e))?;
+    let state = State::read(conn).map_err(unreadable)?;
     let missing = verify(&state, wanted)?;
     refuse_to_migrate(migrate, &state, &missing)?;
     let failed = |e: rusqlite::Error| fault::error("migrating the schema", e);
@@ -95,14 +95,17 @@ fn migrate_locked(
     if !state.has_incarnation {
         meta::set(conn, meta::INCARNATION, &uuid::Uuid::new_v4().to_string()).map_err(failed)?;
     }
-    if state.boot.as_deref() != boot || boot.is_none() {
+    // Where the system does not tell its boots apart (Windows), this is never known, and nothing is done about it.
+    if state.boot.as_deref() != boot {
         // A new file has given out nothing yet.
         if state.has_history {
             for table in NUMBERED {
                 events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
             }
         }
-        meta::set(conn, meta::BOOT_ID, boot.unwrap_or("unknown")).map_err(failed)?;
+        if let Some(boot) = boot {
+            meta::set(conn, meta::BOOT_ID, boot).map_err(failed)?;
+        }
     }
     Ok(())
 }
@@ -220,6 +223,20 @@ fn refuse_to_migrate(migrate: Migrate, state: &State, missing: &[&Migration]) ->
     Err(Error::new(ErrorKind::SchemaTooOld, message))
 }
 
+fn unreadable(error: rusqlite::Error) -> Error {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    let doing = "reading the schema";
+    match error {
+        FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..) => {
+            let message = format!(
+                "{doing}: a row of bus_schema_history or bus_meta is not what a migration writes: {error}"
+            );
+            Error::with_source(ErrorKind::SchemaMismatch, message, error)
+        }
+        other => fault::error(doing, other),
+    }
+}
+
 fn name_taken(detail: &str) -> Error {
     let message = format!(
         "names that begin with bus_ belong to the bus, and this file uses one: {detail}; rename it, or use another file"
@@ -295,7 +312,7 @@ mod tests {
     fn rubbish_in_the_history_is_an_error_and_no_panic() {
         let conn = prepared();
         conn.execute("UPDATE bus_schema_history SET version = 'x', checksum = NULL", []).unwrap();
-        assert_eq!(refusal(&conn).kind(), ErrorKind::Database);
+        assert_eq!(refusal(&conn).kind(), ErrorKind::SchemaMismatch);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::defaults::{PAGE, PAGE_BYTES, STREAM_BUFFER_BYTES};
+use crate::defaults::{PAGE_BYTES, STREAM_BUFFER_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::mailbox::{Letter, Mailbox};
@@ -44,6 +44,8 @@ pub(crate) struct LogStream {
     pages: usize,
     /// Events chosen by their sequence, before the log is followed.
     chosen: VecDeque<u64>,
+    /// What the tail had offered when the stream left it.
+    offered: u64,
     /// It was unsubscribed, and this is the last sequence to hand over.
     until: Option<u64>,
     finished: bool,
@@ -61,6 +63,8 @@ struct Membership {
 struct Step {
     items: Vec<Result<Message>>,
     bytes: usize,
+    /// Of the events chosen, those that are still to be read.
+    chosen: VecDeque<u64>,
     through: u64,
     gap_known: u64,
     /// It was at the end, and the tail has taken it on from there.
@@ -87,6 +91,7 @@ impl LogStream {
             gap_known: 0,
             pages: 1,
             chosen: VecDeque::new(),
+            offered: 0,
             until: None,
             finished: false,
         };
@@ -112,18 +117,31 @@ impl LogStream {
     /// Begins the next step, off the runtime.
     fn read_on(&mut self) {
         let (readers, filter, buffer) = (self.readers.clone(), self.filter.clone(), self.buffer);
-        let mut step =
-            Step { items: Vec::new(), bytes: 0, through: self.cursor, gap_known: self.gap_known, live: None };
+        let mut step = Step {
+            items: Vec::new(),
+            bytes: 0,
+            chosen: VecDeque::new(),
+            through: self.cursor,
+            gap_known: self.gap_known,
+            live: None,
+        };
         let (pages, until) = (self.pages, self.until);
         self.pages = (pages * 2).min(PAGES);
-        let chosen: Vec<u64> = self.chosen.drain(..PAGE.min(self.chosen.len())).collect();
+        step.chosen = std::mem::take(&mut self.chosen);
         self.reading = Some(self.runtime.spawn_blocking(move || {
-            if !chosen.is_empty() {
-                step.items.extend(readers.log.get(&chosen)?.into_iter().map(Ok));
+            if !step.chosen.is_empty() {
+                let (messages, looked_up) = readers.log.get(step.chosen.make_contiguous())?;
+                step.chosen.drain(..looked_up);
+                step.items.extend(messages.into_iter().map(Ok));
                 return Ok(step);
             }
             for _ in 0..pages {
-                let end = step.read_page(&readers.log, &filter)?;
+                let end = match step.read_page(&readers.log, &filter) {
+                    Ok(end) => end,
+                    // What was read before is handed over first; the next step meets the fault again.
+                    Err(_) if !step.items.is_empty() => break,
+                    Err(error) => return Err(error),
+                };
                 if end && until.is_none() {
                     step.live = join(&readers.tail, &filter, buffer, step.through, false)?;
                 }
@@ -136,7 +154,7 @@ impl LogStream {
     }
 
     fn take_step(&mut self, step: Step) {
-        (self.cursor, self.gap_known) = (step.through, step.gap_known);
+        (self.cursor, self.gap_known, self.chosen) = (step.through, step.gap_known, step.chosen);
         // Unsubscribed meanwhile: the tail has nothing more to give, and what is left is read from the log.
         self.live = step.live.filter(|_| self.until.is_none());
         let wanted =
@@ -169,6 +187,9 @@ impl LogStream {
     /// A letter, or `None` if there is more to do.
     fn open(&mut self, letter: Option<Letter>) -> Option<Result<Message>> {
         match letter {
+            Some(Letter::Message(message)) if self.until.is_some_and(|until| message.sequence() > until) => {
+                self.finished = true;
+            }
             Some(Letter::Message(message)) => {
                 self.cursor = message.sequence();
                 return Some(Ok(message));
@@ -185,6 +206,7 @@ impl LogStream {
             // The log has what the mailbox had no room for.
             Some(Letter::Overflow(_)) => {}
             None if self.until.is_some() => {
+                self.cursor = self.cursor.max(self.offered);
                 self.live = None;
                 self.go_on();
             }
@@ -199,7 +221,8 @@ impl Step {
     fn read_page(&mut self, log: &Log, filter: &Filter) -> Result<bool> {
         let reading = log.page(self.through, filter, self.gap_known)?;
         if reading.pruned_through > self.through.max(self.gap_known) {
-            self.items.push(Err(Error::gap(self.through + 1, reading.pruned_through)));
+            let first = self.through.max(self.gap_known) + 1;
+            self.items.push(Err(Error::gap(first, reading.pruned_through)));
             self.gap_known = reading.pruned_through;
         }
         self.through = reading.page.through;
@@ -233,7 +256,12 @@ impl Source for LogStream {
             if let Some(reading) = &mut self.reading {
                 let step = ready!(Pin::new(reading).poll(cx));
                 self.reading = None;
-                match step.unwrap_or_else(|_| Err(Error::closed())) {
+                let step = step.unwrap_or_else(|error| match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down.
+                    Err(_) => Err(Error::closed()),
+                });
+                match step {
                     Ok(step) => self.take_step(step),
                     Err(error) => return Poll::Ready(self.fail(error)),
                 }
@@ -259,7 +287,8 @@ impl Source for LogStream {
                 self.until = Some(newest);
                 if let Some(live) = &self.live {
                     // What is in the mailbox is still handed over, and the rest read from the log.
-                    live.leave();
+                    // Up to here everything is in the mailbox, or was not for this stream.
+                    self.offered = live.leave().unwrap_or_default();
                     // Whoever waits for the stream holds it, and is the one who calls this.
                     let _ = live.mailbox.seal();
                 }
@@ -270,13 +299,13 @@ impl Source for LogStream {
 }
 
 impl Membership {
-    fn leave(&self) {
-        self.tail.leave(&self.filter, self.id);
+    fn leave(&self) -> Option<u64> {
+        self.tail.leave(&self.filter, self.id)
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.leave();
+        let _ = self.leave();
     }
 }

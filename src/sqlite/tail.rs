@@ -5,6 +5,7 @@
 //! process that begins exactly behind the position is handed over without reading it back; any other commit is only a
 //! reason for the thread to look into the file.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::Waker;
@@ -118,41 +119,44 @@ impl Tail {
         Ok(Joined::As(id))
     }
 
-    /// Takes a stream out; one that has fallen behind is out already.
-    pub(crate) fn leave(&self, filter: &Filter, id: u64) {
+    /// Takes a stream out, if it is still there, and says up to where it was offered everything.
+    pub(crate) fn leave(&self, filter: &Filter, id: u64) -> Option<u64> {
         // In a fork, the thread that may have held the lock does not exist.
-        if self.process.check().is_err() {
-            return;
-        }
+        self.process.check().ok()?;
         let mut state = self.state();
-        state.trie.remove(filter, id);
+        let left = state.trie.remove(filter, id);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
+        left.map(|listener| listener.after.max(state.position))
     }
 
     pub(crate) fn has_listeners(&self) -> bool {
         self.listeners.load(Ordering::SeqCst) > 0
     }
 
-    /// Takes over what this process has committed, if nothing lies between it and the position.
-    pub(crate) fn committed(&self, events: &[Message], appended: usize) {
+    /// Takes over what this process has committed, if nothing lies between it and the position. Returns readers to wake
+    /// when the caller holds no lock.
+    pub(crate) fn committed(&self, events: &[Message], appended: usize) -> Vec<Waker> {
         if !self.has_listeners() {
-            return;
+            return Vec::new();
         }
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // A publisher waits for no reader: the thread will look.
-            Err(TryLockError::WouldBlock) => return self.wake(),
+            Err(TryLockError::WouldBlock) => {
+                self.wake();
+                return Vec::new();
+            }
         };
         let adjoining = events.first().is_some_and(|first| first.sequence() == state.position + 1);
         let complete = events.len() == appended;
         let unbroken = events.windows(2).all(|pair| pair[1].sequence() == pair[0].sequence() + 1);
-        if adjoining && complete && unbroken {
-            state.deliver(events);
-            self.release(state);
-        } else {
+        if !(adjoining && complete && unbroken) {
             self.wake();
+            return Vec::new();
         }
+        state.deliver(events);
+        self.release(state)
     }
 
     /// Ends every stream with this error, or in good order, and the thread with them. Blocks until it has ended.
@@ -163,7 +167,7 @@ impl Tail {
         let mut state = self.state();
         state.end(error);
         let thread = state.thread.take();
-        self.release(state);
+        wake_all(self.release(state));
         let Some(thread) = thread else { return };
         thread.thread().unpark();
         if thread.thread().id() != std::thread::current().id() {
@@ -179,32 +183,50 @@ impl Tail {
         }
     }
 
-    /// Lets go of the state after something was handed over.
-    fn release(&self, mut state: MutexGuard<'_, State>) {
+    /// Lets go of the state after something was handed over, and gives the readers to wake.
+    #[must_use]
+    fn release(&self, mut state: MutexGuard<'_, State>) -> Vec<Waker> {
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        std::mem::take(&mut state.wakers)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: sleeps, looks, hands over, until it is stopped or the file is gone.
+    /// The thread: sleeps, looks, hands over, until it is stopped or the file is gone. Any other fault ends the streams that
+    /// were listening, and the next one finds the thread ready to try again.
     fn follow(&self) {
         let _ = self.sleeper.set(std::thread::current());
-        if let Err(error) = self.follow_until_error() {
+        loop {
+            let followed = std::panic::catch_unwind(AssertUnwindSafe(|| self.follow_until_error()));
+            let error = match followed {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(ErrorKind::Database, "a panic interrupted the reader of the log"),
+            };
             // A file that is gone from under a connection fails in many ways.
-            let error = self.setup.identity.check().err().unwrap_or(error);
+            let gone = self.setup.identity.check().err();
+            let for_good = gone.is_some();
+            let error = gone.unwrap_or(error);
             tracing::warn!(%error, "streams end");
             let mut state = self.state();
-            state.end(Some(error));
-            self.release(state);
+            if for_good {
+                state.end(Some(error));
+            } else {
+                state.part_from_all(|listener| listener.mailbox.fail(error.clone()));
+            }
+            wake_all(self.release(state));
         }
     }
 
     fn follow_until_error(&self) -> Result<()> {
+        while !self.has_listeners() {
+            if self.state().ended.is_some() {
+                return Ok(());
+            }
+            std::thread::park();
+        }
         let opened = Floor::open(&self.setup.opener);
         // Before anything else is made of it: what was opened by the path may not be the bus's file any more.
         self.setup.identity.check()?;
@@ -243,6 +265,9 @@ impl Tail {
             let reading =
                 in_transaction(floor.connection(), |conn| read_page(conn, position, &everything, position))
                     .map_err(|e| fault::error("following the log", e))?;
+            if reading.page.newest < position {
+                return Err(Error::cursor_ahead(position, reading.page.newest));
+            }
             let mut state = self.state();
             if state.position < position {
                 // All had left meanwhile, and who joined since begins further back than this page.
@@ -257,7 +282,7 @@ impl Tail {
                 state.deliver(&reading.page.messages[seen..]);
             }
             state.position = state.position.max(reading.page.through);
-            self.release(state);
+            wake_all(self.release(state));
             if !reading.page.damaged.is_empty() {
                 (self.setup.quarantine)(reading.page.damaged);
             }
@@ -266,6 +291,10 @@ impl Tail {
             }
         }
     }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 impl State {

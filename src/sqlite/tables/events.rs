@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use crate::defaults::MAX_ROW;
 use crate::filter::Filter;
@@ -35,18 +35,33 @@ const SKIP_IDS: &str = "UPDATE sqlite_sequence SET seq = seq + ?2 WHERE name = ?
 const BEGIN_IDS: &str = "INSERT INTO sqlite_sequence (name, seq)
     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)";
 
-/// Appends an event to the log and gives its sequence.
-pub(crate) fn insert(conn: &Connection, event: &PublishParts, now: i64) -> rusqlite::Result<u64> {
-    let headers = event.headers.encode();
-    let mut statement = conn.prepare_cached(INSERT_EVENT)?;
-    statement.execute((
-        event.subject.as_str(),
-        &event.payload[..],
-        headers,
-        now,
-        event.message_id.as_deref(),
-    ))?;
-    Ok(conn.last_insert_rowid().cast_unsigned())
+/// Appends events to the log. The statement is looked up once a transaction: the look-up costs a tenth of a row.
+pub(crate) struct Appender<'c> {
+    conn: &'c Connection,
+    insert: Option<CachedStatement<'c>>,
+}
+
+impl<'c> Appender<'c> {
+    pub(crate) fn new(conn: &'c Connection) -> Self {
+        Self { conn, insert: None }
+    }
+
+    /// Appends an event and gives its sequence.
+    pub(crate) fn append(&mut self, event: &PublishParts, now: i64) -> rusqlite::Result<u64> {
+        let insert = match &mut self.insert {
+            Some(insert) => insert,
+            none => none.insert(self.conn.prepare_cached(INSERT_EVENT)?),
+        };
+        let headers = event.headers.encode();
+        insert.execute((
+            event.subject.as_str(),
+            &event.payload[..],
+            headers,
+            now,
+            event.message_id.as_deref(),
+        ))?;
+        Ok(self.conn.last_insert_rowid().cast_unsigned())
+    }
 }
 
 /// The newest sequence that was ever given out; 0 in a new file.
@@ -118,6 +133,8 @@ pub(crate) struct Page {
     pub(crate) damaged: Vec<Damaged>,
     /// Everything up to here has been looked at.
     pub(crate) through: u64,
+    /// The newest sequence that had been given out when it was read.
+    pub(crate) newest: u64,
     /// The log held no more when it was read.
     pub(crate) end: bool,
 }
@@ -151,7 +168,7 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
         Some(subject) => statement.query((after_id, subject.as_str()))?,
         None => statement.query([after_id])?,
     };
-    let mut page = Page { through: after, ..Page::default() };
+    let mut page = Page { through: after, newest, ..Page::default() };
     let mut looked_at = 0;
     let mut same = None;
     while let Some(row) = rows.next()? {
@@ -245,7 +262,7 @@ pub(crate) mod tests {
 
     fn publish(conn: &Connection, subject: &str, now: i64) -> u64 {
         let event = Publish::new(subject, "body").into_parts().unwrap();
-        insert(conn, &event, now).unwrap()
+        Appender::new(conn).append(&event, now).unwrap()
     }
 
     const SMALL: PageSize = PageSize { messages: 2, bytes: 1 << 20, rows: 100 };

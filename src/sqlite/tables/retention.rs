@@ -16,7 +16,7 @@ pub(crate) fn pruned_through(conn: &Connection, filter: &Filter, after: u64) -> 
         // A filter that a hand wrote wrongly is taken for every subject: a gap too many is no loss.
         let filter_matters = row.get_ref(0)?.as_str().ok().and_then(|text| Filter::new(text).ok());
         if filter_matters.is_none_or(|policy| policy.overlaps(filter)) {
-            through = through.max(row.get::<_, i64>(1)?.cast_unsigned());
+            through = through.max(row.get_ref(1)?.as_i64().unwrap_or(0).max(0).cast_unsigned());
         }
     }
     Ok(through)

@@ -1,6 +1,8 @@
 //! The write connection: transactions that are wholly there or wholly not, whatever goes wrong in between.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -9,20 +11,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::publish::Durability;
 use crate::sqlite::builder::Options;
-use crate::sqlite::connection::{Opener, Purpose, data_version, set_durability};
+use crate::sqlite::connection::{Opener, Patience, Purpose, data_version, set_durability};
 use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::open::Opened;
 use crate::sqlite::writer::courtesy::Courtesy;
-use crate::sqlite::writer::operation::Tx;
+use crate::sqlite::writer::operation::{Appended, Tx};
 
 /// Who wants to know of commits.
 pub(crate) trait CommitListener: Send + Sync {
     /// Whether events are to be handed over with the commit.
     fn wants_events(&self) -> bool;
     /// Called after COMMIT has returned, in the order of the commits: the events that were appended (at least one), or
-    /// fewer, if they were not all kept.
-    fn committed(&self, events: &[Message], appended: usize);
+    /// fewer, if they were not all kept. Returns readers to wake when no lock is held.
+    fn committed(&self, events: &[Message], appended: usize) -> Vec<Waker>;
     /// Called when the WAL has grown by about this much since the last call that returned `true`.
     fn wal_grew(&self, bytes: usize) -> bool;
 }
@@ -56,6 +58,8 @@ pub(crate) struct WriteConnection {
     identity_checked: Instant,
     courtesy: Courtesy,
     wal_bytes: usize,
+    /// Readers of what was committed, to be woken when the connection is released.
+    wakers: Vec<Waker>,
     listener: Arc<dyn CommitListener>,
     /// Why nothing can be written any more.
     ended: Option<Error>,
@@ -63,6 +67,9 @@ pub(crate) struct WriteConnection {
 
 /// How often the path is compared with the open file while writing: a deleted file would accept rows for ever.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a checkpoint waits for the lock that completes it.
+const LOCK_WITHIN: Duration = Duration::from_millis(20);
 
 impl WriteConnection {
     pub(crate) fn new(opened: Opened, options: Options, listener: Arc<dyn CommitListener>) -> Self {
@@ -75,6 +82,7 @@ impl WriteConnection {
             identity: opened.identity,
             identity_checked: Instant::now(),
             wal_bytes: 0,
+            wakers: Vec::new(),
             listener,
             ended: None,
         }
@@ -93,19 +101,20 @@ impl WriteConnection {
         count: usize,
         mut apply: impl FnMut(usize, &mut Tx<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), NotCommitted> {
+        // Foreign code runs before the transaction begins: a clock that panics leaves nothing locked.
+        let now = self.options.clock.unix_millis();
+        let dedup_window = self.options.dedup_window.as_millis() as i64;
         self.begin(durability)?;
-        let Some(conn) = &self.conn else { return Err(NotCommitted::Failed(Error::closed())) };
-        let mut tx = Tx {
-            conn,
-            now: self.options.clock.unix_millis(),
-            dedup_window: self.options.dedup_window.as_millis() as i64,
-            hand_over: self.listener.wants_events(),
-            events: Vec::new(),
-            appended: 0,
-            bytes: 0,
+        let (applied, Appended { events, count: appended, bytes }) = {
+            let Some(conn) = &self.conn else { return Err(NotCommitted::Failed(Error::closed())) };
+            let mut tx = Tx::new(conn, now, dedup_window, self.listener.wants_events());
+            let apply_all = AssertUnwindSafe(|| (0..count).try_for_each(|at| apply(at, &mut tx)));
+            (std::panic::catch_unwind(apply_all), tx.into_appended())
         };
-        let applied = (0..count).try_for_each(|at| apply(at, &mut tx));
-        let (events, appended, bytes) = (tx.events, tx.appended, tx.bytes);
+        let applied = applied.unwrap_or_else(|panic| {
+            self.roll_back();
+            std::panic::resume_unwind(panic)
+        });
         if let Err(error) = applied {
             self.roll_back();
             let alone = count == 1 || fault::concerns_the_file(&error);
@@ -115,7 +124,7 @@ impl WriteConnection {
         self.commit()?;
         self.courtesy.had_turn();
         if appended > 0 {
-            self.listener.committed(&events, appended);
+            self.wakers.extend(self.listener.committed(&events, appended));
         }
         // A commit writes each page that it touched: the table's, the index's, and the one with the sequence.
         self.wal_bytes += bytes + 3 * 4096;
@@ -129,23 +138,54 @@ impl WriteConnection {
         &mut self.courtesy
     }
 
-    /// Calls `work` while this connection holds SQLite's write lock, unless another one does.
+    /// Whether a transaction can begin without opening the connection anew, which takes time.
+    pub(crate) fn is_open(&self) -> bool {
+        self.conn.is_some() || self.ended.is_some()
+    }
+
+    /// Readers to wake when the lock on this connection is released.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakers)
+    }
+
+    /// Calls `work` while this connection holds SQLite's write lock. It waits for the lock, though not for long, and
+    /// ahead of its turn: all processes gain by what is done with it.
     pub(crate) fn while_locked(&mut self, work: &mut dyn FnMut()) {
-        if self.begin(self.durability).is_ok() {
-            work();
-            self.roll_back();
+        let mut patience = Patience::new();
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            match self.begin_now(self.durability) {
+                Ok(()) => {
+                    work();
+                    self.roll_back();
+                    break;
+                }
+                Err(NotCommitted::Busy) if Instant::now() < until => {
+                    self.courtesy.wait();
+                    patience.wait();
+                }
+                Err(_) => break,
+            }
+        }
+        self.courtesy.done_waiting();
+    }
+
+    /// Begins in turn with other processes.
+    fn begin(&mut self, durability: Durability) -> Result<(), NotCommitted> {
+        let version = || self.conn.as_ref().and_then(|conn| data_version(conn).ok()).unwrap_or_default();
+        match self.courtesy.stand_back(Instant::now(), version) {
+            Some(nap) => Err(NotCommitted::StandBack(nap)),
+            None => self.begin_now(durability),
         }
     }
 
-    fn begin(&mut self, durability: Durability) -> Result<(), NotCommitted> {
+    fn begin_now(&mut self, durability: Durability) -> Result<(), NotCommitted> {
         if let Some(error) = &self.ended {
             return Err(error.clone().into());
         }
+        // Whatever interrupted the last transaction.
+        self.roll_back();
         let now = Instant::now();
-        let version = || self.conn.as_ref().and_then(|conn| data_version(conn).ok()).unwrap_or_default();
-        if let Some(nap) = self.courtesy.stand_back(now, version) {
-            return Err(NotCommitted::StandBack(nap));
-        }
         if now.duration_since(self.identity_checked) >= IDENTITY_EVERY {
             self.identity_checked = now;
             if let Err(error) = self.identity.check() {

@@ -14,8 +14,10 @@ mod courtesy;
 mod operation;
 mod queue;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub(crate) use connection::{CommitListener, WriteConnection};
@@ -28,7 +30,7 @@ use crate::sqlite::checkpoint::Pause;
 use crate::sqlite::connection::Patience;
 use crate::sqlite::process::Process;
 use connection::NotCommitted;
-use operation::Waiting;
+use operation::{Queued, Waiting};
 use queue::{Batch, Queue};
 
 /// The one writer of a bus.
@@ -43,14 +45,19 @@ struct Shared {
     busy_deadline: Duration,
     /// How many operations the last batch had.
     company: AtomicUsize,
+    /// How long the thread's last batch took.
+    flush_micros: AtomicU64,
     /// Commits made alone, to gather at every [`GATHER_EVERY`]th.
     alone: AtomicUsize,
 }
 
 /// Company above which the thread leads: a batch of as many takes a runtime's thread for about a tenth of a millisecond.
-const MUCH_COMPANY: usize = 512;
+const MUCH_COMPANY: usize = 64;
 /// Gathering costs a turn of the scheduler, and so a publisher alone pays for it seldom.
 const GATHER_EVERY: usize = 16;
+
+/// A flush so quick that waking up another thread and being woken by it would take about as long.
+const QUICK_FLUSH: Duration = Duration::from_micros(500);
 
 /// How an operation is written.
 enum Way {
@@ -67,6 +74,7 @@ impl Writer {
             conn: Mutex::new(conn),
             busy_deadline,
             company: AtomicUsize::new(1),
+            flush_micros: AtomicU64::new(u64::MAX >> 1),
             alone: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -104,7 +112,7 @@ impl Writer {
         } else {
             self.call_leader();
         }
-        answer.await.unwrap_or_else(|_| Err(Error::closed()))
+        answer.await.unwrap_or_else(|_| Err(shared.queue.why_dropped()))
     }
 
     /// Writes some time soon, with nobody waiting for it.
@@ -122,7 +130,7 @@ impl Writer {
         });
         if let Err(error) = called {
             // Without a thread nobody will lead: who waits is told.
-            for waiting in self.shared.queue.take(usize::MAX) {
+            for waiting in self.shared.queue.take(usize::MAX, |_| true) {
                 waiting.finish(Err(error.clone()));
             }
         }
@@ -134,10 +142,9 @@ impl Writer {
         // In a fork there is no thread to wait for, and closing the connection would touch the parent's locks.
         if shared.process.check().is_ok() {
             shared.queue.stop();
-            let mut conn = shared.lock();
-            let rest = shared.queue.take(usize::MAX);
-            shared.commit(&mut conn, rest);
-            conn.close();
+            // What was to be led by its callers, and has been left to nobody.
+            shared.lead_until_empty();
+            shared.lock().close();
         }
     }
 }
@@ -153,7 +160,7 @@ impl Drop for CallLeader<'_> {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, WriteConnection> {
-        // The connection puts itself right after every error, a panic in a listener included.
+        // The connection puts itself right when the next transaction begins, whatever interrupted the last.
         self.conn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,7 +174,7 @@ impl Shared {
 
     fn way(&self, durability: Durability) -> Way {
         let company = self.company.load(Ordering::Relaxed);
-        if durability != Durability::Relaxed || company > MUCH_COMPANY {
+        if company > MUCH_COMPANY || (durability != Durability::Relaxed && !self.may_flush_here()) {
             return Way::ByThread;
         }
         if company > 1 || !self.queue.is_empty() {
@@ -177,14 +184,35 @@ impl Shared {
         if turn % GATHER_EVERY == GATHER_EVERY - 1 { Way::Gather } else { Way::AtOnce }
     }
 
+    /// Whether a flush would hold up nobody but the caller, and not for long: the future is the one that `block_on` runs
+    /// beside a runtime with workers, on a thread that is none of them.
+    fn may_flush_here(&self) -> bool {
+        let quick = Duration::from_micros(self.flush_micros.load(Ordering::Relaxed)) <= QUICK_FLUSH;
+        quick
+            && tokio::task::try_id().is_none()
+            && tokio::runtime::Handle::try_current()
+                .is_ok_and(|runtime| runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread)
+    }
+
+    /// Remembers how long a flush takes on this disk.
+    fn flushed(&self, since: Instant) {
+        let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.flush_micros.store(took, Ordering::Relaxed);
+    }
+
     /// Commits one operation on the caller's own thread, or gives it back.
     fn try_lead<O: Operation>(&self, operation: O) -> Result<Result<O::Output>, O> {
-        let Some(mut conn) = self.try_lock() else { return Err(operation) };
+        let Some(mut conn) = self.try_lock().filter(|conn| conn.is_open()) else { return Err(operation) };
+        let start = (operation.durability() == Durability::Full).then(Instant::now);
         let mut outcome = None;
         let committed = conn.transaction(operation.durability(), 1, |_, tx| {
             outcome = Some(operation::apply(&operation, tx)?);
             Ok(())
         });
+        if let Some(start) = start {
+            self.flushed(start);
+        }
+        wake_after(conn);
         match (committed, outcome) {
             (Ok(()) | Err(NotCommitted::Failed(_)), Some(Err(refusal))) => Ok(Err(refusal)),
             (Ok(()), Some(Ok(output))) => Ok(Ok(output)),
@@ -197,61 +225,103 @@ impl Shared {
 
     /// Commits what has gathered on the caller's own thread; `false` if the writer's thread has to see to the queue.
     fn try_lead_queue(&self) -> bool {
-        let Some(mut conn) = self.try_lock() else { return false };
-        let mut batch = self.queue.take(MUCH_COMPANY);
-        if batch.iter().any(|queued| queued.durability() != Durability::Relaxed) {
-            self.queue.put_back(batch);
-            return false;
-        }
-        if batch.is_empty() {
-            return self.queue.is_empty();
-        }
-        self.company.store(batch.len(), Ordering::Relaxed);
-        match attempt(&mut conn, &mut batch) {
-            Ok(()) => finish(batch, &Ok(())),
-            Err(NotCommitted::Failed(error)) => finish(batch, &Err(error)),
-            Err(NotCommitted::Busy | NotCommitted::StandBack(_) | NotCommitted::Neighbour) => {
-                self.queue.put_back(batch);
-                return false;
-            }
-        }
-        self.queue.is_empty()
+        let Some(conn) = self.try_lock().filter(|conn| conn.is_open()) else { return false };
+        let batch = self.queue.take(MUCH_COMPANY, |queued| queued.durability() == Durability::Relaxed);
+        matches!(self.lead(conn, batch), Turn::Done) && self.queue.is_empty()
     }
 
     /// The writer's thread.
     fn lead_for_ever(&self) {
         while self.queue.wait() {
-            let mut conn = self.lock();
-            let batch = self.queue.take(BATCH);
-            self.company.store(batch.len(), Ordering::Relaxed);
-            self.commit(&mut conn, batch);
+            // A panic of foreign code, such as a host's clock, costs its own transaction and not the thread.
+            let led = std::panic::catch_unwind(AssertUnwindSafe(|| self.lead_until_empty()));
+            if led.is_err() {
+                tracing::error!("a panic interrupted a transaction; it was rolled back");
+            }
         }
     }
 
-    /// Commits a batch, waiting for SQLite's lock as long as its members' deadlines allow.
-    fn commit(&self, conn: &mut WriteConnection, mut batch: Batch) {
+    /// Commits what is queued, waiting for SQLite's lock as long as the deadlines allow.
+    fn lead_until_empty(&self) {
         let mut patience = Patience::new();
-        while !batch.is_empty() {
-            match attempt(conn, &mut batch) {
-                Ok(()) => finish(std::mem::take(&mut batch), &Ok(())),
-                Err(NotCommitted::Failed(error)) => finish(std::mem::take(&mut batch), &Err(error)),
-                Err(NotCommitted::Neighbour) => {
-                    for queued in std::mem::take(&mut batch) {
-                        self.commit(conn, vec![queued]);
+        while !self.queue.is_empty() {
+            let conn = self.lock();
+            let batch = self.queue.take(BATCH, |_| true);
+            self.company.store(batch.len(), Ordering::Relaxed);
+            let flushes = batch.iter().any(|queued| queued.durability() == Durability::Full);
+            let start = Instant::now();
+            match self.lead(conn, batch) {
+                Turn::Done => {
+                    if flushes {
+                        self.flushed(start);
                     }
+                    patience = Patience::new();
                 }
-                Err(NotCommitted::StandBack(nap)) => std::thread::sleep(nap),
-                Err(NotCommitted::Busy) => {
-                    batch = expire(batch);
-                    conn.courtesy().wait();
-                    patience.wait();
-                    // Who came meanwhile goes along.
-                    batch.extend(self.queue.take(BATCH.saturating_sub(batch.len())));
+                Turn::Busy => patience.wait(),
+                Turn::StandBack(nap) => std::thread::sleep(nap),
+            }
+        }
+    }
+
+    /// One try to commit a batch. Where SQLite's lock is not to be had, the batch goes back in front of the queue, and
+    /// who comes meanwhile goes along next time. Callers are told when the lock on the connection is released: their
+    /// wakers are foreign code, and may drop the bus.
+    fn lead(&self, mut conn: MutexGuard<'_, WriteConnection>, batch: Batch) -> Turn {
+        let (mut batch, late) = split_late(batch);
+        let mut settled = late;
+        let mut turn = Turn::Done;
+        if batch.is_empty() {
+            conn.courtesy().done_waiting();
+        } else {
+            match attempt(&mut conn, &mut batch) {
+                Err(NotCommitted::Neighbour) => {
+                    let mut rest = batch.into_iter();
+                    batch = Batch::new();
+                    for queued in rest.by_ref() {
+                        let mut alone = vec![queued];
+                        let result = attempt(&mut conn, &mut alone);
+                        turn = settle(result, alone, &mut settled, &mut batch);
+                        if !matches!(turn, Turn::Done) {
+                            break;
+                        }
+                    }
+                    batch.extend(rest);
+                }
+                result => {
+                    let tried = std::mem::take(&mut batch);
+                    turn = settle(result, tried, &mut settled, &mut batch);
                 }
             }
         }
-        conn.courtesy().done_waiting();
+        if matches!(turn, Turn::Busy) {
+            conn.courtesy().wait();
+        }
+        self.queue.put_back(batch);
+        wake_after(conn);
+        for (queued, result) in settled {
+            queued.finish(result);
+        }
+        turn
     }
+}
+
+/// How a try to commit ended for who leads.
+enum Turn {
+    Done,
+    /// Another connection has the lock.
+    Busy,
+    /// Others are to have it first; ask again after this time.
+    StandBack(Duration),
+}
+
+/// Operations whose callers are to be told this.
+type Settled = Vec<(Box<dyn Queued>, Result<()>)>;
+
+/// Releases the connection, and then wakes the readers of what was committed.
+fn wake_after(mut conn: MutexGuard<'_, WriteConnection>) {
+    let wakers = conn.take_wakers();
+    drop(conn);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// One try to commit a batch, at its strongest member's level.
@@ -260,19 +330,32 @@ fn attempt(conn: &mut WriteConnection, batch: &mut Batch) -> Result<(), NotCommi
     conn.transaction(durability, batch.len(), |at, tx| batch[at].apply(tx))
 }
 
-fn finish(batch: Batch, committed: &Result<()>) {
-    for queued in batch {
-        queued.finish(committed.clone());
-    }
+/// Sorts a batch that was tried into who is to be told and who is to be tried again.
+fn settle(result: Result<(), NotCommitted>, tried: Batch, settled: &mut Settled, again: &mut Batch) -> Turn {
+    let told = match result {
+        Ok(()) => Ok(()),
+        Err(NotCommitted::Failed(error)) => Err(error),
+        Err(NotCommitted::StandBack(nap)) => {
+            again.extend(tried);
+            return Turn::StandBack(nap);
+        }
+        // One alone has no neighbours.
+        Err(NotCommitted::Busy | NotCommitted::Neighbour) => {
+            again.extend(tried);
+            return Turn::Busy;
+        }
+    };
+    settled.extend(tried.into_iter().map(|queued| (queued, told.clone())));
+    Turn::Done
 }
 
-/// Tells those whose deadline has passed, and keeps the others.
-fn expire(batch: Batch) -> Batch {
+/// Those whose deadline allows a try, and those to be told that it has passed.
+fn split_late(batch: Batch) -> (Batch, Settled) {
     let now = Instant::now();
-    let (late, kept): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.deadline() <= now);
+    let (late, in_time): (Batch, Batch) = batch.into_iter().partition(|queued| queued.deadline() <= now);
     let message = "the file stayed locked by another connection until the deadline; nothing was written";
-    finish(late, &Err(Error::new(ErrorKind::Busy, message)));
-    kept
+    let told = |queued| (queued, Err(Error::new(ErrorKind::Busy, message)));
+    (in_time, late.into_iter().map(told).collect())
 }
 
 impl Pause for Writer {

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::message::Message;
-use crate::publish::Durability;
+use crate::publish::{Durability, PublishParts};
+use crate::sqlite::tables::events::Appender;
 
 /// Something to write.
 pub(crate) trait Operation: Send + 'static {
@@ -45,13 +46,61 @@ pub(crate) struct Tx<'c> {
     pub(crate) now: i64,
     /// How long a `message_id` is remembered, in milliseconds.
     pub(crate) dedup_window: i64,
+    log: Appender<'c>,
     /// Whether local streams want to be handed what is appended.
-    pub(crate) hand_over: bool,
-    /// What was appended, for them.
+    hand_over: bool,
+    appended: Appended,
+}
+
+/// What a transaction has added to the log.
+#[derive(Debug, Default)]
+pub(crate) struct Appended {
+    /// For local streams, if they wanted it.
     pub(crate) events: Vec<Message>,
-    /// How many events were appended, and the bytes that the WAL grew by, roughly.
-    pub(crate) appended: usize,
+    pub(crate) count: usize,
     pub(crate) bytes: usize,
+}
+
+/// How far a transaction was, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    events: usize,
+    count: usize,
+    bytes: usize,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c Connection, now: i64, dedup_window: i64, hand_over: bool) -> Self {
+        Self { conn, now, dedup_window, log: Appender::new(conn), hand_over, appended: Appended::default() }
+    }
+
+    /// Appends an event to the log and gives its sequence.
+    pub(crate) fn append(&mut self, event: &PublishParts) -> rusqlite::Result<u64> {
+        let sequence = self.log.append(event, self.now)?;
+        self.appended.count += 1;
+        self.appended.bytes += event.payload.len();
+        if self.hand_over {
+            let (subject, payload) = (event.subject.clone(), event.payload.clone());
+            let message = Message::new(subject, payload, event.headers.clone(), sequence, self.now);
+            self.appended.events.push(message.with_message_id(event.message_id.clone()));
+        }
+        Ok(sequence)
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let Appended { events, count, bytes } = &self.appended;
+        Mark { events: events.len(), count: *count, bytes: *bytes }
+    }
+
+    /// Forgets what was appended since; the rows themselves are rolled back by the caller.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        self.appended.events.truncate(mark.events);
+        (self.appended.count, self.appended.bytes) = (mark.count, mark.bytes);
+    }
+
+    pub(crate) fn into_appended(self) -> Appended {
+        self.appended
+    }
 }
 
 /// An operation in the queue, with the caller that waits for it.

@@ -69,16 +69,26 @@ impl Queue {
         Ok(())
     }
 
-    /// What waits, up to `most`, without those whose callers have gone.
+    /// What waits, up to `most` and as far as it is `wanted`, without those whose callers have gone.
     ///
     /// To be called with the lock on the connection held: else an operation that came later could overtake these.
-    pub(crate) fn take(&self, most: usize) -> Batch {
+    pub(crate) fn take(&self, most: usize, wanted: impl Fn(&dyn Queued) -> bool) -> Batch {
         let mut state = self.state();
-        let count = state.waiting.len().min(most);
+        let count = state.waiting.iter().take(most).take_while(|queued| wanted(queued.as_ref())).count();
         let mut taken: Batch = state.waiting.drain(..count).collect();
         self.len.store(state.waiting.len(), Ordering::Relaxed);
+        drop(state);
         taken.retain(|queued| !queued.is_abandoned());
         taken
+    }
+
+    /// Why an operation was dropped without an answer.
+    pub(crate) fn why_dropped(&self) -> Error {
+        if self.state().stopped {
+            return Error::closed();
+        }
+        let message = "a panic interrupted the transaction; whether it was written will show in the log";
+        Error::new(ErrorKind::Indeterminate, message)
     }
 
     /// Waits until there is something to take; `false` when there is nothing and never will be.
