@@ -88,6 +88,10 @@ fn main() {
             || raw::replay(plan.replay),
         );
     }
+    if wanted("elsewhere") {
+        let (p50, p99) = bus::elsewhere(500);
+        println!("publish to delivery by another bus on the file: p50 {p50:.0} µs, p99 {p99:.0} µs");
+    }
     if wanted("reader") {
         bus::slow_reader(plan.time);
     }

@@ -14,7 +14,7 @@ use crate::sqlite::process::Process;
 
 /// WAL growth that is worth a checkpoint: about SQLite's own 1,000 pages.
 const EVERY: usize = 4 << 20;
-/// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 16 MiB.
+/// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 8 MiB.
 const COMPLETE_AT: i64 = 2 * 1024;
 /// Pages that are few enough to be moved with writers held off: 2 MiB.
 const SHORT: i64 = 512;

@@ -178,6 +178,36 @@ mod tests {
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)
     }
 
+    fn setting(conn: &Connection, name: &str) -> i64 {
+        conn.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_write_connection_flushes_at_the_level_asked_for_and_checkpoints_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode=WAL").unwrap();
+        let conn = Opener::new(path, None).open(Purpose::Write).unwrap();
+        assert_eq!((setting(&conn, "synchronous"), setting(&conn, "fullfsync")), (2, 1));
+        assert_eq!((setting(&conn, "checkpoint_fullfsync"), setting(&conn, "wal_autocheckpoint")), (1, 0));
+        set_durability(&conn, Durability::Relaxed).unwrap();
+        assert_eq!(setting(&conn, "synchronous"), 1);
+        set_durability(&conn, Durability::Full).unwrap();
+        assert_eq!(setting(&conn, "synchronous"), 2);
+    }
+
+    #[test]
+    fn a_read_connection_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x)")
+            .unwrap();
+        let conn = Opener::new(path, None).open(Purpose::Read).unwrap();
+        assert!(conn.execute("INSERT INTO t VALUES (1)", []).is_err());
+    }
+
     #[test]
     fn busy_is_retried_until_it_is_not() {
         let mut looks = 0;

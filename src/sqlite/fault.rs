@@ -1,4 +1,4 @@
-//! From SQLite's result codes to the crate's errors: by code, never by text.
+//! From SQLite's result codes to the crate's errors: by code, and in one case, which has none, by text.
 
 use rusqlite::ErrorCode;
 

@@ -5,16 +5,18 @@
 //! process that begins exactly behind the position is handed over without reading it back; any other commit is only a
 //! reason for the thread to look into the file.
 
+mod listeners;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::Waker;
-use std::thread::{JoinHandle, Thread};
+use std::thread::Thread;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::mailbox::{Mailbox, Offered};
+use crate::mailbox::Mailbox;
 use crate::message::Message;
 use crate::sqlite::connection::Opener;
 use crate::sqlite::fault;
@@ -23,7 +25,7 @@ use crate::sqlite::log::{in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::wake::{Floor, Pace};
-use crate::trie::Trie;
+use listeners::{Listener, State};
 
 /// What the thread needs besides the state.
 pub(crate) struct TailSetup {
@@ -42,25 +44,6 @@ pub(crate) struct Tail {
     sleeper: OnceLock<Thread>,
     process: Process,
     setup: TailSetup,
-}
-
-#[derive(Default)]
-struct State {
-    trie: Trie<Listener>,
-    position: u64,
-    next_id: u64,
-    thread: Option<JoinHandle<()>>,
-    /// Why there is no more to come.
-    ended: Option<Error>,
-    /// Readers to wake once the lock is released: a waker is foreign code, and may drop a stream, which wants the lock.
-    wakers: Vec<Waker>,
-}
-
-struct Listener {
-    mailbox: Arc<Mailbox>,
-    filter: Filter,
-    /// It has, or does not want, what comes up to here.
-    after: u64,
 }
 
 /// Whether a stream could join.
@@ -295,47 +278,4 @@ impl Tail {
 
 fn wake_all(wakers: Vec<Waker>) {
     wakers.into_iter().for_each(Waker::wake);
-}
-
-impl State {
-    /// Offers events, which follow the position, to whom they concern. Who has no room leaves, and reads on from the log.
-    fn deliver(&mut self, events: &[Message]) {
-        let mut full = Vec::new();
-        for message in events {
-            let sequence = message.sequence();
-            self.trie.each_match(message.subject(), |id, listener| {
-                if listener.after < sequence {
-                    match listener.mailbox.offer(message) {
-                        Offered::Taken(waker) => self.wakers.extend(waker),
-                        Offered::Full => {
-                            self.wakers.extend(listener.mailbox.fall_behind(sequence - 1));
-                            full.push((listener.filter.clone(), id));
-                        }
-                    }
-                }
-            });
-            for (filter, id) in full.drain(..) {
-                self.trie.remove(&filter, id);
-            }
-            self.position = sequence;
-        }
-    }
-
-    fn send_all_behind(&mut self) {
-        let position = self.position;
-        self.part_from_all(|listener| listener.mailbox.fall_behind(position.max(listener.after)));
-    }
-
-    fn end(&mut self, error: Option<Error>) {
-        self.part_from_all(|listener| match &error {
-            Some(error) => listener.mailbox.fail(error.clone()),
-            None => listener.mailbox.seal(),
-        });
-        self.ended.get_or_insert(error.unwrap_or_else(Error::closed));
-    }
-
-    fn part_from_all(&mut self, part: impl Fn(&Listener) -> Option<Waker>) {
-        self.trie.each(|_, listener| self.wakers.extend(part(listener)));
-        self.trie = Trie::default();
-    }
 }

@@ -1,0 +1,73 @@
+//! Who listens to the tail, and up to where everybody has been offered everything.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread::JoinHandle;
+
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::mailbox::{Mailbox, Offered};
+use crate::message::Message;
+use crate::trie::Trie;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) trie: Trie<Listener>,
+    pub(super) position: u64,
+    pub(super) next_id: u64,
+    pub(super) thread: Option<JoinHandle<()>>,
+    /// Why there is no more to come.
+    pub(super) ended: Option<Error>,
+    /// Readers to wake once the lock is released: a waker is foreign code, and may drop a stream, which wants the lock.
+    pub(super) wakers: Vec<Waker>,
+}
+
+pub(super) struct Listener {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) filter: Filter,
+    /// It has, or does not want, what comes up to here.
+    pub(super) after: u64,
+}
+
+impl State {
+    /// Offers events, which follow the position, to whom they concern. Who has no room leaves, and reads on from the log.
+    pub(super) fn deliver(&mut self, events: &[Message]) {
+        let mut full = Vec::new();
+        for message in events {
+            let sequence = message.sequence();
+            self.trie.each_match(message.subject(), |id, listener| {
+                if listener.after < sequence {
+                    match listener.mailbox.offer(message) {
+                        Offered::Taken(waker) => self.wakers.extend(waker),
+                        Offered::Full => {
+                            self.wakers.extend(listener.mailbox.fall_behind(sequence - 1));
+                            full.push((listener.filter.clone(), id));
+                        }
+                    }
+                }
+            });
+            for (filter, id) in full.drain(..) {
+                self.trie.remove(&filter, id);
+            }
+            self.position = sequence;
+        }
+    }
+
+    pub(super) fn send_all_behind(&mut self) {
+        let position = self.position;
+        self.part_from_all(|listener| listener.mailbox.fall_behind(position.max(listener.after)));
+    }
+
+    pub(super) fn end(&mut self, error: Option<Error>) {
+        self.part_from_all(|listener| match &error {
+            Some(error) => listener.mailbox.fail(error.clone()),
+            None => listener.mailbox.seal(),
+        });
+        self.ended.get_or_insert(error.unwrap_or_else(Error::closed));
+    }
+
+    pub(super) fn part_from_all(&mut self, part: impl Fn(&Listener) -> Option<Waker>) {
+        self.trie.each(|_, listener| self.wakers.extend(part(listener)));
+        self.trie = Trie::default();
+    }
+}
