@@ -4,8 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::subject::Subject;
-
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -177,7 +175,7 @@ impl Error {
     }
 
     /// [`ErrorKind::WrongSequence`]: the subject's newest event has another sequence than was expected.
-    pub fn wrong_sequence(subject: &Subject, expected: u64, actual: u64) -> Self {
+    pub fn wrong_sequence(subject: &str, expected: u64, actual: u64) -> Self {
         let message = format!(
             "the newest event of {subject:?} has sequence {actual}, and {expected} was expected; nothing was written"
         );

@@ -54,6 +54,8 @@ pub mod conformance;
 #[cfg(feature = "async")]
 mod ext;
 #[cfg(feature = "async")]
+mod future;
+#[cfg(feature = "async")]
 mod inmem;
 #[cfg(feature = "async")]
 mod mailbox;
@@ -78,8 +80,9 @@ pub use {
     capabilities::Capabilities,
     clock::{Clock, SystemClock},
     ext::MessengerExt,
+    future::BoxFuture,
     inmem::{InMemBuilder, InMemBus},
-    messenger::{BoxFuture, Messenger},
+    messenger::Messenger,
     subscribe::{Source, StartAt, Subscribe, SubscribeParts, Subscription},
 };
 

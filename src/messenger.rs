@@ -1,18 +1,14 @@
 //! The contract that every backend keeps.
 
 use std::fmt::Debug;
-use std::future::Future;
-use std::pin::Pin;
 
 use crate::capabilities::Capabilities;
 use crate::error::Result;
+use crate::future::BoxFuture;
 use crate::message::Message;
 use crate::publish::{PubAck, Publish};
 use crate::subject::Subject;
 use crate::subscribe::{Subscribe, Subscription};
-
-/// A boxed future, so that [`Messenger`] can be a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A bus: publish and subscribe, on whatever is underneath.
 ///
@@ -22,24 +18,24 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # Contract
 /// Each line is a case of the `conformance` module, named like the line, and every backend passes it.
 ///
-/// 1. A published event reaches every live subscriber whose filter matches, and no other.
-/// 2. Events of one publisher arrive in the order published; with a [log](Capabilities::total_order) all subscribers see
-///    one total order.
-/// 3. Publishing with nobody listening succeeds.
-/// 4. When `subscribe` has returned, an event published after is delivered.
-/// 5. A subscriber that does not read never blocks or slows a publisher or another subscriber. Where the backend is
-///    [lossless](Capabilities::lossless) it falls behind and catches up from the log; elsewhere overflow of its bounded
-///    buffer is an error item in that stream, never silent.
-/// 6. Unsubscribing, or dropping the subscription, stops delivery; where the backend is lossless, `unsubscribe` first hands
-///    over what was already published.
-/// 10. Dropping any future leaves its operation wholly done or wholly not.
-/// 11. Payload bytes and headers arrive as sent, empty and 1 MiB (with headers) included; more is
-///     [`PayloadTooLarge`](crate::ErrorKind::PayloadTooLarge) before anything is written.
-/// 12. An invalid subject is [`InvalidSubject`](crate::ErrorKind::InvalidSubject), naming the offending token.
-/// 13. `close` ends every subscription, can be called twice, and returns while callers still hold
-///     subscriptions; afterwards every verb is [`Closed`](crate::ErrorKind::Closed).
+/// - **1** A published event reaches every live subscriber whose filter matches, and no other.
+/// - **2** Events of one publisher arrive in the order published; with a [log](Capabilities::total_order) all subscribers see
+///   one total order.
+/// - **3** Publishing with nobody listening succeeds.
+/// - **4** When `subscribe` has returned, an event published after is delivered.
+/// - **5** A subscriber that does not read never blocks or slows a publisher or another subscriber. Where the backend is
+///   [lossless](Capabilities::lossless) it falls behind and catches up from the log; elsewhere overflow of its bounded
+///   buffer is an error item in that stream, never silent.
+/// - **6** Unsubscribing, or dropping the subscription, stops delivery; where the backend is lossless, `unsubscribe` first hands
+///   over what was already published.
+/// - **10** Dropping any future leaves its operation wholly done or wholly not.
+/// - **11** Payload bytes and headers arrive as sent, empty and 1 MiB (with headers) included; more is
+///   [`PayloadTooLarge`](crate::ErrorKind::PayloadTooLarge) before anything is written.
+/// - **12** An invalid subject is [`InvalidSubject`](crate::ErrorKind::InvalidSubject), naming the offending token.
+/// - **13** `close` ends every subscription, can be called twice, and returns while callers still hold
+///   subscriptions; afterwards every verb is [`Closed`](crate::ErrorKind::Closed).
 ///
-/// (7 to 9 are those of requests, which this version does not have yet.)
+/// (The numbers are those of `DESIGN.md`; 7 to 9 are those of requests, which this version does not have yet.)
 pub trait Messenger: Debug + Send + Sync + 'static {
     /// Publishes one message; see [`Publish`] for its options.
     ///

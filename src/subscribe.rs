@@ -10,8 +10,8 @@ use futures_core::Stream;
 use crate::defaults::STREAM_BUFFER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
+use crate::future::BoxFuture;
 use crate::message::Message;
-use crate::messenger::BoxFuture;
 
 /// Where in the log a stream begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

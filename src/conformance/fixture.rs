@@ -4,7 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::messenger::{BoxFuture, Messenger};
+use crate::future::BoxFuture;
+use crate::messenger::Messenger;
 
 /// Takes every event up to a sequence out of the log.
 pub(super) type ForgetThrough = Box<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>;

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::future::BoxFuture;
 use crate::inmem::log::Backlog;
 use crate::inmem::shared::Shared;
 use crate::mailbox::{Letter, Mailbox};
 use crate::message::Message;
-use crate::messenger::BoxFuture;
 use crate::subscribe::Source;
 
 #[derive(Debug)]

@@ -33,8 +33,9 @@ pub use schema::Migrate;
 
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
+use crate::future::BoxFuture;
 use crate::message::Message;
-use crate::messenger::{BoxFuture, Messenger};
+use crate::messenger::Messenger;
 use crate::publish::{Durability, PubAck, Publish, PublishParts};
 use crate::subject::Subject;
 use crate::subscribe::{Subscribe, Subscription};
