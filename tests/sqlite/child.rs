@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rowbus::{Durability, Messenger, MessengerExt, SqliteBus};
 
-use crate::{from_oldest, next};
+use crate::next;
 
 const ROLE: &str = "ROWBUS_TEST_ROLE";
 /// What a child says begins with this, to be told apart from the test harness's own lines.
@@ -77,7 +77,7 @@ pub(crate) fn say(word: impl std::fmt::Display) {
     println!("{MARK}{word}");
 }
 
-fn hear() -> String {
+pub(crate) fn hear() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     line.trim_end().to_owned()
@@ -96,12 +96,14 @@ fn plays_its_role() {
                 publish(path, name, tasks.parse().unwrap(), count.parse().unwrap()).await;
             }
             ["stream", path, count, out] => stream(path, count.parse().unwrap(), out).await,
-            ["stuck", path, count] => stuck(path, count.parse().unwrap()).await,
             #[cfg(unix)]
             ["fork", path] => crate::unix::fork(path).await,
             #[cfg(unix)]
             ["unprivileged", path] => crate::unix::unprivileged(path).await,
-            ["fail-sync", path, switch] => fail_sync(path, switch).await,
+            #[cfg(target_os = "linux")]
+            ["stuck", path, count] => crate::linux::stuck(path, count.parse().unwrap()).await,
+            #[cfg(target_os = "linux")]
+            ["fail-sync", path, switch] => crate::linux::fail_sync(path, switch).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
             _ => panic!("unknown role {role:?}"),
@@ -154,42 +156,6 @@ async fn stream(path: &str, count: usize, out: &str) {
     }
     std::fs::write(out, lines).unwrap();
     say("done");
-}
-
-/// Never reads until it is told to; says how much memory it took, and then how many it was given.
-async fn stuck(path: &str, count: usize) {
-    let bus = SqliteBus::open(path).await.unwrap();
-    let mut stream = bus.stream("load.>").await.unwrap();
-    let mut reader = bus.stream("load.>").await.unwrap();
-    say("ready");
-    for _ in 0..count {
-        next(&mut reader).await.unwrap();
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    say(peak.trim().trim_end_matches(" kB"));
-    hear();
-    for at in 0..count {
-        let message = next(&mut stream).await.unwrap();
-        assert_eq!(message.payload()[..8], (at as u64).to_le_bytes());
-    }
-    say(count);
-}
-
-/// Publishes with a disk that cannot flush while the file `switch` exists (see `faults`).
-async fn fail_sync(path: &str, switch: &str) {
-    let bus = SqliteBus::open(path).await.unwrap();
-    bus.publish("a", "1").await.unwrap();
-    std::fs::write(switch, "").unwrap();
-    let publish = || rowbus::Publish::new("a", "2").message_id("two");
-    let error = bus.send(publish()).await.unwrap_err();
-    say(format!("{:?}", error.kind()));
-    std::fs::remove_file(switch).unwrap();
-    let again = bus.send(publish()).await.unwrap();
-    bus.publish("a", "3").await.unwrap();
-    let mut stream = from_oldest(&bus, ">").await;
-    say(crate::texts(&mut stream, 3).await.join(" "));
-    say(again.sequence);
 }
 
 /// Says whether the file can be locked for writing.

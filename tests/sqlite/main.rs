@@ -5,6 +5,8 @@
 
 mod child;
 mod faults;
+#[cfg(target_os = "linux")]
+mod linux;
 mod opening;
 mod plain_sql;
 mod processes;
@@ -13,6 +15,7 @@ mod streams;
 mod unix;
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rowbus::{Durability, Message, Result, SqliteBus, StartAt, Subscribe, Subscription};
@@ -24,18 +27,41 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A folder of its own, and the path of a bus in it.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
+    _beside: Beside,
+}
+
+/// Tests run beside each other, but for those that judge how processes share: for them the machine has to be quiet.
+#[allow(dead_code)] // guards
+enum Beside {
+    Others(RwLockReadGuard<'static, ()>),
+    Nobody(RwLockWriteGuard<'static, ()>),
+}
+
+static QUIET: RwLock<()> = RwLock::new(());
+
+impl Beside {
+    fn others() -> Self {
+        Self::Others(QUIET.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn nobody() -> Self {
+        Self::Nobody(QUIET.write().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { _beside: Beside::others(), folder: tempfile::tempdir().unwrap() }
     }
 
     /// In memory where the system has a folder for that: for facts that a slow disk should have no say in.
     pub(crate) fn without_disk() -> Self {
-        let memory = std::path::Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        Self { folder: folder.unwrap() }
+        Self { _beside: Beside::others(), folder: without_disk() }
+    }
+
+    /// The same, while no other test of this binary has a place.
+    pub(crate) fn quiet() -> Self {
+        Self { _beside: Beside::nobody(), folder: without_disk() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -56,6 +82,11 @@ impl Place {
         conn.busy_timeout(PATIENCE).unwrap();
         conn
     }
+}
+
+fn without_disk() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 pub(crate) async fn from_oldest(bus: &SqliteBus, filter: &str) -> Subscription {

@@ -75,6 +75,18 @@ async fn a_hosts_file_in_rollback_mode_is_converted_only_when_asked() {
 }
 
 #[tokio::test]
+async fn a_new_file_can_give_back_its_free_pages_and_a_hosts_file_keeps_its_setting() {
+    let (new, host) = (Place::new(), Place::new());
+    host.sql().execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE mine (x)").unwrap();
+    let auto_vacuum = async |place: &Place| {
+        place.open().await.publish("a", "1").await.unwrap();
+        place.sql().pragma_query_value(None, "auto_vacuum", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(auto_vacuum(&new).await, 2, "incremental");
+    assert_eq!(auto_vacuum(&host).await, 0, "none");
+}
+
+#[tokio::test]
 async fn a_hosts_own_table_with_a_name_of_the_bus_is_refused() {
     let place = Place::new();
     place.sql().execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE bus_stops (name)").unwrap();

@@ -101,6 +101,28 @@ async fn malformed_rows_are_quarantined_once_and_their_subject_goes_on() {
 }
 
 #[tokio::test]
+async fn a_malformed_policy_ends_no_stream() {
+    let place = Place::new();
+    let bus = place.open().await;
+    bus.publish("a", "1").await.unwrap();
+    let mut before = bus.stream("a").await.unwrap();
+    place
+        .sql()
+        .execute_batch("INSERT INTO bus_retention (filter, pruned_through) VALUES ('bad filter', 'x')")
+        .unwrap();
+    bus.publish("a", "2").await.unwrap();
+    assert_eq!(texts(&mut before, 1).await, ["2"]);
+    let mut replay = from_oldest(&bus, "a").await;
+    assert_eq!(texts(&mut replay, 2).await, ["1", "2"]);
+    let mut live = bus.stream("a").await.unwrap();
+    // By another program, so that it is read from the file.
+    place.sql().execute("INSERT INTO bus_events (subject, data) VALUES ('a', '3')", []).unwrap();
+    for stream in [&mut before, &mut replay, &mut live] {
+        assert_eq!(texts(stream, 1).await, ["3"]);
+    }
+}
+
+#[tokio::test]
 async fn an_id_is_never_given_twice_even_after_the_newest_rows_were_deleted() {
     let place = Place::new();
     let bus = place.open().await;

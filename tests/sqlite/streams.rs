@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rowbus::{ErrorKind, Messenger, MessengerExt, Publish, SqliteBus, StartAt, Subscribe};
+use rowbus::{ErrorKind, Messenger, MessengerExt, Publish, SqliteBus, StartAt, Subscribe, Subscription};
 
-use crate::{Place, from_oldest, next, texts, until};
+use crate::{PATIENCE, Place, from_oldest, next, texts, until};
 
 async fn fill(bus: &SqliteBus, subject: &str, from: usize, to: usize) {
     let batch = (from..to).map(|at| Publish::new(subject, at.to_string()));
@@ -149,6 +149,7 @@ async fn a_position_beyond_the_end_is_told_and_one_at_the_end_waits() {
     assert_eq!(texts(&mut waits, 1).await, ["4"]);
 }
 
+#[cfg(unix)] // Windows does not let go of a file that is open.
 #[tokio::test]
 async fn a_deleted_or_replaced_file_ends_streams_and_refuses_publishes() {
     for replace in [false, true] {
@@ -168,12 +169,110 @@ async fn a_deleted_or_replaced_file_ends_streams_and_refuses_publishes() {
         assert!(stream.next().await.is_none(), "an error that a stream does not survive is its last item");
         let mut refused = None;
         let start = std::time::Instant::now();
-        while refused.is_none() && start.elapsed() < crate::PATIENCE {
+        while refused.is_none() && start.elapsed() < PATIENCE {
             refused = bus.publish("a", "2").await.err();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(refused.unwrap().kind(), ErrorKind::FileReplaced);
     }
+}
+
+/// An older state of the file, put back under whoever has it open: its last event is the third.
+fn restore(place: &Place) {
+    place
+        .sql()
+        .execute_batch(
+            "BEGIN;
+             DELETE FROM bus_events WHERE id > 3;
+             UPDATE sqlite_sequence SET seq = 3 WHERE name = 'bus_events';
+             COMMIT;",
+        )
+        .unwrap();
+}
+
+/// The next item says that the log ends before the stream's position, and there is no other.
+async fn ends_as_ahead(stream: &mut Subscription) {
+    let error = next(stream).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::CursorAhead { newest: 3, .. }), "{error:?}");
+    let end = tokio::time::timeout(PATIENCE, stream.next()).await;
+    assert!(
+        end.expect("the end in time").is_none(),
+        "an error that a stream does not survive is its last item"
+    );
+}
+
+#[tokio::test]
+async fn a_live_stream_is_told_that_the_file_was_restored_under_it() {
+    let place = Place::new();
+    let (bus, other) = (place.open().await, place.open().await);
+    let mut live = bus.stream("a").await.unwrap();
+    let mut elsewhere = other.stream("a").await.unwrap();
+    fill(&bus, "a", 1, 11).await;
+    texts(&mut live, 10).await;
+    texts(&mut elsewhere, 10).await;
+    restore(&place);
+    ends_as_ahead(&mut live).await;
+    ends_as_ahead(&mut elsewhere).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_lags_is_told_that_the_file_was_restored_under_it() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let mut slow = bus.subscribe(Subscribe::to("a").buffer(5)).await.unwrap();
+    let mut live = bus.stream("a").await.unwrap();
+    fill(&bus, "a", 1, 11).await;
+    // What this one has, the slow one was offered, and had no room for.
+    texts(&mut live, 10).await;
+    drop(live);
+    restore(&place);
+    assert_eq!(texts(&mut slow, 5).await, numbers(1, 6));
+    ends_as_ahead(&mut slow).await;
+}
+
+#[tokio::test]
+async fn a_replay_is_told_that_the_file_was_restored_under_it() {
+    let place = Place::new();
+    let bus = place.open().await;
+    fill(&bus, "a", 1, 3_001).await;
+    let mut replay = from_oldest(&bus, "a").await;
+    // One page has been read by now, and the next ones are under way; the end is far.
+    texts(&mut replay, 1).await;
+    restore(&place);
+    let mut read = 1;
+    let error = loop {
+        match next(&mut replay).await {
+            Ok(message) => {
+                read += 1;
+                assert_eq!(message.text().unwrap(), read.to_string());
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(read < 3_000);
+    assert!(matches!(error.kind(), ErrorKind::CursorAhead { newest: 3, .. }), "{error:?}");
+    let end = tokio::time::timeout(PATIENCE, replay.next()).await;
+    assert!(end.expect("the end in time").is_none());
+}
+
+#[tokio::test]
+async fn the_last_event_of_each_subject_comes_in_the_order_of_the_log_however_large() {
+    const SUBJECTS: usize = 100;
+    let place = Place::without_disk();
+    let bus = place.open().await;
+    bus.publish_all((0..SUBJECTS).map(|at| Publish::new(format!("a.{at}"), "old"))).await.unwrap();
+    // The first subject is the last to get its newest event.
+    for at in (0..SUBJECTS).rev() {
+        bus.publish(format!("a.{at}"), vec![at as u8; 1 << 20]).await.unwrap();
+    }
+    let mut stream = bus.subscribe(Subscribe::to("a.*").from(StartAt::LastPerSubject)).await.unwrap();
+    for (at, sequence) in (0..SUBJECTS).rev().zip(SUBJECTS as u64 + 1..) {
+        let message = next(&mut stream).await.unwrap();
+        assert_eq!((message.subject().as_str(), message.sequence()), (&*format!("a.{at}"), sequence));
+        assert!(message.payload().len() == 1 << 20 && message.payload().iter().all(|byte| *byte == at as u8));
+    }
+    bus.publish("a.0", "new").await.unwrap();
+    assert_eq!(texts(&mut stream, 1).await, ["new"]);
 }
 
 #[tokio::test]
@@ -202,7 +301,7 @@ async fn unsubscribing_while_a_page_is_read_ends_as_well() {
         let mut stream = from_oldest(&bus, "a").await;
         stream.unsubscribe().await.unwrap();
         assert_eq!(texts(&mut stream, 3).await, numbers(0, 3));
-        let end = tokio::time::timeout(crate::PATIENCE, stream.next()).await;
+        let end = tokio::time::timeout(PATIENCE, stream.next()).await;
         assert!(end.expect("the end in time").is_none());
     }
 }

@@ -21,8 +21,10 @@ const NAP: Duration = Duration::from_micros(100);
 const IN_VAIN: Duration = Duration::from_millis(50);
 /// How long it stands back at most.
 const LONGEST: Duration = Duration::from_millis(200);
-/// How long it minds nobody after that.
-const IGNORE_FOR: Duration = Duration::from_millis(500);
+/// How long it minds nobody after that: twice as long each time, so that an instant in which the machine was busy costs
+/// little evenness, and one that is stopped for good costs little time.
+const IGNORE_FIRST: Duration = Duration::from_millis(10);
+const IGNORE_LONGEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Courtesy {
@@ -32,6 +34,7 @@ pub(crate) struct Courtesy {
     disputed_until: Option<Instant>,
     back: Option<Back>,
     ignore_until: Option<Instant>,
+    ignore_for: Duration,
     /// It has had the lock since it last stood back.
     had_turn: bool,
     waiting: bool,
@@ -55,6 +58,7 @@ impl Courtesy {
             disputed_until: None,
             back: None,
             ignore_until: None,
+            ignore_for: IGNORE_FIRST,
             had_turn: false,
             waiting: false,
         }
@@ -71,6 +75,7 @@ impl Courtesy {
         }
         self.looked = Some(now);
         if !self.somebody_waits() {
+            self.ignore_for = IGNORE_FIRST;
             self.end_of_round();
             return None;
         }
@@ -81,7 +86,8 @@ impl Courtesy {
             (back.version, back.progress_at) = (version, now);
         }
         if now.duration_since(back.progress_at) >= IN_VAIN || now.duration_since(back.since) >= LONGEST {
-            self.ignore_until = Some(now + IGNORE_FOR);
+            self.ignore_until = Some(now + self.ignore_for);
+            self.ignore_for = (self.ignore_for * 2).min(IGNORE_LONGEST);
             self.end_of_round();
             return None;
         }
@@ -175,8 +181,12 @@ mod tests {
         assert_eq!(writer.stand_back(now, || 0), Some(NAP));
         assert_eq!(writer.stand_back(now + IN_VAIN, || 0), None);
         writer.had_turn();
-        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FOR / 2, || 0), None);
-        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FOR, || 0), Some(NAP));
+        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FIRST / 2, || 0), None);
+        let again = now + IN_VAIN + IGNORE_FIRST;
+        assert_eq!(writer.stand_back(again, || 0), Some(NAP));
+        assert_eq!(writer.stand_back(again + IN_VAIN, || 0), None);
+        writer.had_turn();
+        assert_eq!(writer.stand_back(again + IN_VAIN + IGNORE_FIRST, || 0), None, "twice as long");
     }
 
     #[test]

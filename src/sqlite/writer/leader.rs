@@ -44,7 +44,10 @@ impl Leader {
 
     /// Commits one operation on the caller's own thread, or gives it back.
     pub(super) fn try_lead<O: Operation>(&self, operation: O) -> Result<Result<O::Output>, O> {
-        let Some(mut conn) = self.try_lock().filter(|conn| conn.is_open()) else { return Err(operation) };
+        // With the lock held an empty queue means that nobody was here before; without it, a batch that was put back
+        // could be overtaken.
+        let lead = self.try_lock().filter(|conn| conn.is_open() && self.queue.is_empty());
+        let Some(mut conn) = lead else { return Err(operation) };
         let start = (operation.durability() == Durability::Full).then(Instant::now);
         let mut outcome = None;
         let committed = conn.transaction(operation.durability(), 1, |_, tx| {
