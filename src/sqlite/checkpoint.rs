@@ -14,8 +14,8 @@ use crate::sqlite::process::Process;
 
 /// WAL growth that is worth a checkpoint: about SQLite's own 1,000 pages.
 const EVERY: usize = 4 << 20;
-/// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 8 MiB.
-const COMPLETE_AT: i64 = 2 * 1024;
+/// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 4 MiB.
+const COMPLETE_AT: i64 = 1024;
 /// Pages that are few enough to be moved with writers held off: 2 MiB.
 const SHORT: i64 = 512;
 /// Pages in the WAL at which writers are held off however much is left, since they are faster than the disk: 64 MiB.
@@ -113,7 +113,7 @@ fn run(opener: &Opener, identity: &FileIdentity, wanted: &Wanted, pause: &Weak<d
 
 /// Moves what it can while writers go on. Only a WAL that is wholly in the database begins anew, and under a steady load
 /// there is always a little more; so when it has grown long and little comes during one checkpoint, the next one is made
-/// with writers held off, for .
+/// with writers held off.
 fn checkpoint(conn: &Connection, pause: &Weak<dyn Pause>) -> rusqlite::Result<()> {
     let mut moved = None;
     for _ in 0..ROUNDS {

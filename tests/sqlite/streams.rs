@@ -339,14 +339,13 @@ async fn the_wal_begins_anew_while_publishers_and_readers_go_on() {
     let bus = place.open().await;
     let mut unread = from_oldest(&bus, "a").await;
     let (mut longest, mut published) = (0, 0);
-    // 120 MB, about eight times the length at which a checkpoint is completed.
-    for _ in 0..600 {
+    // A WAL that never begins anew is always longer than what was published; how soon it does is the machine's affair.
+    while published * 4096 < (64 << 20).max(2 * longest) {
         bus.publish_all((0..50).map(|_| Publish::new("a", vec![b'x'; 4096]))).await.unwrap();
         published += 50;
         longest = longest.max(std::fs::metadata(place.join("bus.db-wal")).unwrap().len());
+        assert!(published * 4096 < 1 << 30, "the WAL has {longest} bytes and grows");
     }
-    eprintln!("the WAL was at most {longest} bytes");
-    assert!(longest < 80 << 20, "{longest} bytes");
     for _ in 0..published {
         assert_eq!(next(&mut unread).await.unwrap().payload().len(), 4096);
     }

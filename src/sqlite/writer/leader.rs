@@ -21,20 +21,37 @@ pub(super) struct Leader {
     pub(super) queue: Queue,
     pub(super) company: Company,
     conn: Mutex<WriteConnection>,
+    /// Passed by everybody on the way to the connection, and held by who wants it ahead of its turn: a lock alone goes
+    /// to whoever asks at the right instant, and publishers in a loop ask all the time.
+    gate: Mutex<()>,
 }
 
 impl Leader {
     pub(super) fn new(conn: WriteConnection) -> Self {
         let (process, queue, company) = (Process::current(), Queue::default(), Company::new());
-        Self { process, queue, company, conn: Mutex::new(conn) }
+        Self { process, queue, company, conn: Mutex::new(conn), gate: Mutex::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, WriteConnection> {
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.lock_conn()
+    }
+
+    /// The connection as soon as who has it now lets go of it.
+    pub(super) fn lock_first(&self) -> MutexGuard<'_, WriteConnection> {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock_conn()
+    }
+
+    fn lock_conn(&self) -> MutexGuard<'_, WriteConnection> {
         // The connection puts itself right when the next transaction begins, whatever interrupted the last.
         self.conn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, WriteConnection>> {
+        if matches!(self.gate.try_lock(), Err(TryLockError::WouldBlock)) {
+            return None;
+        }
         match self.conn.try_lock() {
             Ok(conn) => Some(conn),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -68,11 +85,18 @@ impl Leader {
         }
     }
 
-    /// Commits what has gathered on the caller's own thread; `false` if the writer's thread has to see to the queue.
-    pub(super) fn try_lead_queue(&self) -> bool {
+    /// Commits what has gathered on the caller's own thread, as far as it promises no more than the caller may keep
+    /// here; `false` if the writer's thread has to see to the queue.
+    pub(super) fn try_lead_queue(&self, strongest: Durability) -> bool {
         let Some(conn) = self.try_lock().filter(|conn| conn.is_open()) else { return false };
-        let batch = self.queue.take(MUCH_COMPANY, |queued| queued.durability() == Durability::Relaxed);
-        matches!(self.lead(conn, batch), Turn::Done) && self.queue.is_empty()
+        let batch = self.queue.take(MUCH_COMPANY, |queued| queued.durability() <= strongest);
+        let flushes = self::strongest(&batch) == Durability::Full;
+        let start = Instant::now();
+        let done = matches!(self.lead(conn, batch), Turn::Done);
+        if done && flushes {
+            self.company.flushed(start);
+        }
+        done && self.queue.is_empty()
     }
 
     /// The writer's thread.

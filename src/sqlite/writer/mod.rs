@@ -44,7 +44,8 @@ impl Writer {
     pub(crate) async fn run<O: Operation>(&self, operation: O) -> Result<O::Output> {
         let leader = &self.leader;
         leader.process.check()?;
-        let mut way = leader.company.way(operation.durability(), leader.queue.is_empty());
+        let durability = operation.durability();
+        let mut way = leader.company.way(durability, leader.queue.is_empty());
         let operation = match way {
             Way::AtOnce => match leader.try_lead(operation) {
                 Ok(outcome) => return outcome,
@@ -65,7 +66,7 @@ impl Writer {
                 std::mem::forget(unattended);
                 return outcome;
             }
-            if leader.try_lead_queue() {
+            if leader.try_lead_queue(durability) {
                 std::mem::forget(unattended);
             }
         } else {
@@ -119,7 +120,7 @@ impl Drop for CallLeader<'_> {
 
 impl Pause for Writer {
     fn while_paused(&self, work: &mut dyn FnMut()) {
-        self.leader.lock().while_locked(work);
+        self.leader.lock_first().while_locked(work);
     }
 }
 
