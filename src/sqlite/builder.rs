@@ -49,6 +49,7 @@ pub(crate) struct Options {
     pub(crate) create: bool,
     pub(crate) convert_to_wal: bool,
     pub(crate) allow_unsafe_mount: bool,
+    pub(crate) floor: bool,
 }
 
 impl SqliteBuilder {
@@ -64,6 +65,7 @@ impl SqliteBuilder {
             create: true,
             convert_to_wal: false,
             allow_unsafe_mount: false,
+            floor: true,
         };
         Self { path, options }
     }
@@ -130,6 +132,14 @@ impl SqliteBuilder {
     /// Whether a file on a network or pass-through mount is opened in spite of its locks. It is refused unless set.
     pub fn allow_unsafe_mount(mut self, allow: bool) -> Self {
         self.options.allow_unsafe_mount = allow;
+        self
+    }
+
+    /// Whether streams look into the file without having been told to: for tests of the doorbell alone. Plain SQL clients and
+    /// lost wakes are noticed by nothing else.
+    #[doc(hidden)]
+    pub fn floor(mut self, floor: bool) -> Self {
+        self.options.floor = floor;
         self
     }
 

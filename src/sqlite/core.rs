@@ -16,6 +16,7 @@ use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::stream::Readers;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::{Tail, TailSetup};
+use crate::sqlite::wake::{Bell, WakeBits};
 use crate::sqlite::writer::{CommitListener, WriteConnection, Writer};
 
 pub(crate) struct Core {
@@ -37,7 +38,10 @@ impl Core {
             move |damaged| links.quarantine(damaged)
         };
         let log = Log::open(&opener, identity.clone(), quarantine(&links))?;
+        let bell = Arc::new(Bell::open(opener.path()));
         let setup = TailSetup {
+            bell: Arc::clone(&bell),
+            floor: options.floor,
             opener: opener.clone(),
             identity: identity.clone(),
             quarantine: Box::new(quarantine(&links)),
@@ -45,11 +49,12 @@ impl Core {
         let tail = Tail::new(setup);
         let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
         let listener = Listener {
+            bell: Arc::clone(&bell),
             tail: Arc::clone(&tail),
             checkpointer: Arc::clone(&checkpointer),
             links: Arc::clone(&links),
         };
-        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener));
+        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener))?;
         let writer = Arc::new(Writer::new(conn, options.busy_deadline));
         let _ = links.writer.set(Arc::downgrade(&writer));
         let path = opener.path().to_owned();
@@ -130,6 +135,7 @@ impl Links {
 
 /// Carries the writer's news to whom they concern.
 struct Listener {
+    bell: Arc<Bell>,
     tail: Arc<Tail>,
     checkpointer: Arc<Checkpointer>,
     links: Arc<Links>,
@@ -140,8 +146,14 @@ impl CommitListener for Listener {
         self.tail.has_listeners()
     }
 
-    fn committed(&self, events: &[Message], appended: usize) -> Vec<Waker> {
+    fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker> {
+        // Other processes first: they have further to go.
+        self.bell.ring(changed);
         self.tail.committed(events, appended)
+    }
+
+    fn now_and_then(&self) {
+        self.bell.check();
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {

@@ -5,6 +5,7 @@
 
 mod boot;
 mod builder;
+mod byte_lock;
 mod checkpoint;
 mod connection;
 mod core;

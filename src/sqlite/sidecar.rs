@@ -16,18 +16,11 @@ pub(crate) fn path(database: &Path) -> PathBuf {
 
 /// Opens the sidecar, and makes it where it is missing: private to the user, not through a link, and a regular file with
 /// no second name, or not at all.
-pub(crate) fn open(database: &Path) -> Option<File> {
-    let path = path(database);
-    match open_or_create(&path) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the sidecar cannot be used; processes will be less even");
-            None
-        }
-    }
-}
-
-fn open_or_create(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// As the system says; then the bus does without.
+pub(crate) fn open(database: &Path) -> io::Result<File> {
+    let path = &path(database);
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     #[cfg(unix)]
@@ -79,16 +72,16 @@ mod tests {
         let database = folder.path().join("a.db");
         let (bell, target) = (path(&database), folder.path().join("target"));
         symlink(&target, &bell).unwrap();
-        assert!(open(&database).is_none() && !target.exists());
+        assert!(open(&database).is_err() && !target.exists());
         std::fs::remove_file(&bell).unwrap();
         std::fs::write(&target, "precious").unwrap();
         std::fs::hard_link(&target, &bell).unwrap();
-        assert!(open(&database).is_none());
+        assert!(open(&database).is_err());
         std::fs::remove_file(&bell).unwrap();
         std::fs::create_dir(&bell).unwrap();
-        assert!(open(&database).is_none());
+        assert!(open(&database).is_err());
         std::fs::remove_dir(&bell).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&bell).status().unwrap().success());
-        assert!(open(&database).is_none());
+        assert!(open(&database).is_err());
     }
 }

@@ -8,11 +8,14 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::mailbox::{Mailbox, Offered};
 use crate::message::Message;
+use crate::sqlite::wake::{Interest, WakeBits};
 use crate::trie::Trie;
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) trie: Trie<Listener>,
+    /// Of all in the trie.
+    interest: Interest,
     pub(super) position: u64,
     pub(super) next_id: u64,
     pub(super) thread: Option<JoinHandle<()>>,
@@ -30,13 +33,32 @@ pub(super) struct Listener {
 }
 
 impl State {
-    /// Offers events, which follow the position, to whom they concern. Who has no room leaves, and reads on from the log.
-    pub(super) fn deliver(&mut self, events: &[Message]) {
-        let mut full = Vec::new();
+    pub(super) fn insert(&mut self, id: u64, listener: Listener) {
+        self.interest.add(&listener.filter);
+        let filter = listener.filter.clone();
+        self.trie.insert(&filter, id, listener);
+    }
+
+    pub(super) fn remove(&mut self, filter: &Filter, id: u64) -> Option<Listener> {
+        let removed = self.trie.remove(filter, id)?;
+        self.interest.remove(filter);
+        Some(removed)
+    }
+
+    /// What all of them wait for.
+    pub(super) fn interest(&self) -> WakeBits {
+        self.interest.bits()
+    }
+
+    /// Offers events, which follow the position, to whom they concern; whether there was anybody. Who has no room leaves,
+    /// and reads on from the log.
+    pub(super) fn deliver(&mut self, events: &[Message]) -> bool {
+        let (mut full, mut concerned) = (Vec::new(), false);
         for message in events {
             let sequence = message.sequence();
             self.trie.each_match(message.subject(), |id, listener| {
                 if listener.after < sequence {
+                    concerned = true;
                     match listener.mailbox.offer(message) {
                         Offered::Taken(waker) => self.wakers.extend(waker),
                         Offered::Full => {
@@ -47,10 +69,11 @@ impl State {
                 }
             });
             for (filter, id) in full.drain(..) {
-                self.trie.remove(&filter, id);
+                self.remove(&filter, id);
             }
             self.position = sequence;
         }
+        concerned
     }
 
     pub(super) fn send_all_behind(&mut self) {
@@ -68,6 +91,6 @@ impl State {
 
     pub(super) fn part_from_all(&mut self, part: impl Fn(&Listener) -> Option<Waker>) {
         self.trie.each(|_, listener| self.wakers.extend(part(listener)));
-        self.trie = Trie::default();
+        (self.trie, self.interest) = (Trie::default(), Interest::default());
     }
 }

@@ -9,10 +9,9 @@ mod listeners;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::Waker;
-use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
@@ -24,13 +23,19 @@ use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::log::{in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::Damaged;
-use crate::sqlite::wake::{Floor, Pace};
+use crate::sqlite::wake::{Bell, Floor, Pace, WakeBits, WalWatch};
 use listeners::{Listener, State};
+
+/// A sleep that only being told ends.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// What the thread needs besides the state.
 pub(crate) struct TailSetup {
     pub(crate) opener: Opener,
     pub(crate) identity: FileIdentity,
+    pub(crate) bell: Arc<Bell>,
+    /// Whether to look into the file without having been told to.
+    pub(crate) floor: bool,
     pub(crate) quarantine: Box<dyn Fn(Vec<Damaged>) + Send + Sync>,
 }
 
@@ -40,8 +45,6 @@ pub(crate) struct Tail {
     listeners: AtomicUsize,
     /// There may be something in the file behind the position. Cleared before looking.
     look: AtomicBool,
-    /// The thread, once it runs.
-    sleeper: OnceLock<Thread>,
     process: Process,
     setup: TailSetup,
 }
@@ -60,7 +63,6 @@ impl Tail {
             state: Mutex::default(),
             listeners: AtomicUsize::new(0),
             look: AtomicBool::new(false),
-            sleeper: OnceLock::new(),
             process: Process::current(),
             setup,
         })
@@ -95,7 +97,7 @@ impl Tail {
         state.next_id += 1;
         let id = state.next_id;
         let listener = Listener { mailbox: Arc::clone(mailbox), filter: filter.clone(), after };
-        state.trie.insert(filter, id, listener);
+        state.insert(id, listener);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
         // What was committed since `after` was read has been handed to nobody.
         self.wake();
@@ -107,7 +109,7 @@ impl Tail {
         // In a fork, the thread that may have held the lock does not exist.
         self.process.check().ok()?;
         let mut state = self.state();
-        let left = state.trie.remove(filter, id);
+        let left = state.remove(filter, id);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
         left.map(|listener| listener.after.max(state.position))
     }
@@ -152,7 +154,7 @@ impl Tail {
         let thread = state.thread.take();
         wake_all(self.release(state));
         let Some(thread) = thread else { return };
-        thread.thread().unpark();
+        self.wake();
         if thread.thread().id() != std::thread::current().id() {
             let _ = thread.join();
         }
@@ -161,9 +163,7 @@ impl Tail {
     /// Has the thread look into the file. One that has not started yet looks first of all.
     fn wake(&self) {
         self.look.store(true, Ordering::SeqCst);
-        if let Some(sleeper) = self.sleeper.get() {
-            sleeper.unpark();
-        }
+        self.setup.bell.wake();
     }
 
     /// Lets go of the state after something was handed over, and gives the readers to wake.
@@ -179,8 +179,7 @@ impl Tail {
 
     /// The thread: sleeps, looks, hands over, until it is stopped or the file is gone. Any other fault ends the streams that
     /// were listening, and the next one finds the thread ready to try again.
-    fn follow(&self) {
-        let _ = self.sleeper.set(std::thread::current());
+    fn follow(self: &Arc<Self>) {
         loop {
             let followed = std::panic::catch_unwind(AssertUnwindSafe(|| self.follow_until_error()));
             let error = match followed {
@@ -203,45 +202,77 @@ impl Tail {
         }
     }
 
-    fn follow_until_error(&self) -> Result<()> {
+    fn follow_until_error(self: &Arc<Self>) -> Result<()> {
         while !self.has_listeners() {
             if self.state().ended.is_some() {
                 return Ok(());
             }
-            std::thread::park();
+            self.sleep_until_told();
         }
         let opened = Floor::open(&self.setup.opener);
         // Before anything else is made of it: what was opened by the path may not be the bus's file any more.
         self.setup.identity.check()?;
         let mut floor = opened?;
-        let mut pace = Pace::new(Instant::now());
+        let bell = &self.setup.bell;
+        let mut pace = Pace::new(Instant::now(), self.setup.floor);
+        let mut watch = None;
         loop {
             if self.state().ended.is_some() {
                 return Ok(());
             }
             if !self.has_listeners() {
-                std::thread::park();
+                self.sleep_until_told();
                 continue;
             }
+            let armed = bell.arm(self.state().interest());
             // Both are taken as seen before anything is read.
             let told = self.look.swap(false, Ordering::SeqCst);
             let changed = floor.has_changed()?;
             if told || changed {
-                pace.busy(Instant::now());
-                self.catch_up(&floor)?;
-            } else {
-                if pace.is_idle() {
-                    self.setup.identity.check()?;
-                }
-                if !self.look.load(Ordering::SeqCst) {
-                    std::thread::park_timeout(pace.sleep(Instant::now()));
+                drop(armed);
+                let concerned = self.catch_up(&floor)?;
+                pace.heard(Instant::now(), concerned || told);
+                continue;
+            }
+            let sleep = pace.sleep(Instant::now(), bell.reaches_others());
+            if pace.is_idle() {
+                self.setup.identity.check()?;
+                bell.check();
+                if self.setup.floor {
+                    watch.get_or_insert_with(|| self.watch()).as_ref().map(WalWatch::arm);
+                    // What was written before it was armed.
+                    if floor.has_changed()? {
+                        self.look.store(true, Ordering::SeqCst);
+                        continue;
+                    }
                 }
             }
+            armed.sleep(sleep);
         }
     }
 
-    /// Hands over page by page what lies behind the position.
-    fn catch_up(&self, floor: &Floor) -> Result<()> {
+    /// With nobody listening there is nothing to look for.
+    fn sleep_until_told(&self) {
+        let armed = self.setup.bell.arm(WakeBits::NOTHING);
+        if !self.look.swap(false, Ordering::SeqCst) {
+            armed.sleep(FOR_EVER);
+        }
+    }
+
+    /// A watch on the WAL, where the system has one to give.
+    fn watch(self: &Arc<Self>) -> Option<WalWatch> {
+        let tail = Arc::downgrade(self);
+        let changed = move || {
+            if let Some(tail) = Weak::upgrade(&tail) {
+                tail.wake();
+            }
+        };
+        WalWatch::new(self.setup.opener.path(), changed).ok()
+    }
+
+    /// Hands over page by page what lies behind the position; whether anything was for a stream.
+    fn catch_up(&self, floor: &Floor) -> Result<bool> {
+        let mut concerned = false;
         let everything = Filter::everything();
         loop {
             let position = self.state().position;
@@ -262,7 +293,7 @@ impl Tail {
             } else {
                 let seen =
                     reading.page.messages.partition_point(|message| message.sequence() <= state.position);
-                state.deliver(&reading.page.messages[seen..]);
+                concerned |= state.deliver(&reading.page.messages[seen..]);
             }
             state.position = state.position.max(reading.page.through);
             wake_all(self.release(state));
@@ -270,7 +301,7 @@ impl Tail {
                 (self.setup.quarantine)(reading.page.damaged);
             }
             if reading.page.end || !self.has_listeners() {
-                return Ok(());
+                return Ok(concerned);
             }
         }
     }

@@ -1,10 +1,23 @@
 //! How a process learns that another one has committed.
 //!
-//! The floor is `PRAGMA data_version` on a connection that is outside any transaction: it needs nothing of the
-//! writer, so that plain SQL clients are heard as well, and a doorbell above it can only ever save time. The doorbell that
-//! wakes a sleeper at once joins here, as a second way to end [`Pace`]'s sleep.
+//! The doorbell tells it at once. Under it lies the floor, `PRAGMA data_version` on a connection that is outside any
+//! transaction: it needs nothing of the writer, so that plain SQL clients are heard as well, and the doorbell can only
+//! ever save time. Of the two only the floor is relied on.
 
+mod atomic;
+mod bits;
+mod doorbell;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere.rs"]
+mod platform;
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod platform;
 mod pace;
+mod park;
+mod slot;
+#[cfg(target_os = "linux")]
+mod watch;
 
 use rusqlite::Connection;
 
@@ -12,7 +25,10 @@ use crate::error::Result;
 use crate::sqlite::connection::{Opener, Purpose, data_version};
 use crate::sqlite::fault;
 
+pub(crate) use bits::{Interest, WakeBits};
+pub(crate) use doorbell::Bell;
 pub(crate) use pace::Pace;
+pub(crate) use platform::WalWatch;
 
 /// A connection that notices commits of all others, in this process and elsewhere.
 pub(crate) struct Floor {

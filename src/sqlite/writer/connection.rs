@@ -15,6 +15,8 @@ use crate::sqlite::connection::{Opener, Patience, Purpose, data_version, set_dur
 use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::open::Opened;
+use crate::sqlite::wake::WakeBits;
+use crate::sqlite::writer::changes::Changes;
 use crate::sqlite::writer::courtesy::Courtesy;
 use crate::sqlite::writer::operation::{Appended, Tx};
 
@@ -22,11 +24,13 @@ use crate::sqlite::writer::operation::{Appended, Tx};
 pub(crate) trait CommitListener: Send + Sync {
     /// Whether events are to be handed over with the commit.
     fn wants_events(&self) -> bool;
-    /// Called after COMMIT has returned, in the order of the commits: the events that were appended (at least one), or
-    /// fewer, if they were not all kept. Returns readers to wake when no lock is held.
-    fn committed(&self, events: &[Message], appended: usize) -> Vec<Waker>;
+    /// Called after COMMIT has returned, in the order of the commits, if anything changed that somebody may wait for: the
+    /// events that were appended, or fewer, if they were not all kept. Returns readers to wake when no lock is held.
+    fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker>;
     /// Called when the WAL has grown by about this much since the last call that returned `true`.
     fn wal_grew(&self, bytes: usize) -> bool;
+    /// Called once a second at most, while there is something to write.
+    fn now_and_then(&self);
 }
 
 /// Why a transaction did not happen.
@@ -53,6 +57,7 @@ pub(crate) struct WriteConnection {
     /// `None` after an error that leaves its state unknown, until it is opened anew.
     conn: Option<Connection>,
     durability: Durability,
+    changes: Arc<Changes>,
     options: Options,
     identity: FileIdentity,
     identity_checked: Instant,
@@ -72,12 +77,15 @@ const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 const LOCK_WITHIN: Duration = Duration::from_millis(20);
 
 impl WriteConnection {
-    pub(crate) fn new(opened: Opened, options: Options, listener: Arc<dyn CommitListener>) -> Self {
-        Self {
+    pub(crate) fn new(opened: Opened, options: Options, listener: Arc<dyn CommitListener>) -> Result<Self> {
+        let changes = Arc::default();
+        let conn = followed(opened.conn, &changes)?;
+        Ok(Self {
             courtesy: Courtesy::new(opened.opener.path()),
             opener: opened.opener,
-            conn: Some(opened.conn),
+            conn: Some(conn),
             durability: Durability::Full,
+            changes,
             options,
             identity: opened.identity,
             identity_checked: Instant::now(),
@@ -85,7 +93,7 @@ impl WriteConnection {
             wakers: Vec::new(),
             listener,
             ended: None,
-        }
+        })
     }
 
     /// Nothing is written from here on.
@@ -105,7 +113,7 @@ impl WriteConnection {
         let now = self.options.clock.unix_millis();
         let dedup_window = self.options.dedup_window.as_millis() as i64;
         self.begin(durability)?;
-        let (applied, Appended { events, count: appended, bytes }) = {
+        let (applied, Appended { events, count: appended, bytes, bits }) = {
             let Some(conn) = &self.conn else { return Err(NotCommitted::Failed(Error::closed())) };
             let mut tx = Tx::new(conn, now, dedup_window, self.listener.wants_events());
             let apply_all = AssertUnwindSafe(|| (0..count).try_for_each(|at| apply(at, &mut tx)));
@@ -123,8 +131,9 @@ impl WriteConnection {
         }
         self.commit()?;
         self.courtesy.had_turn();
-        if appended > 0 {
-            self.wakers.extend(self.listener.committed(&events, appended));
+        let changed = self.changes.bits(appended, bits);
+        if changed != WakeBits::NOTHING {
+            self.wakers.extend(self.listener.committed(changed, &events, appended));
         }
         // A commit writes each page that it touched: the table's, the index's, and the one with the sequence.
         self.wal_bytes += bytes + 3 * 4096;
@@ -192,11 +201,12 @@ impl WriteConnection {
                 self.ended = Some(error.clone());
                 return Err(error.into());
             }
+            self.listener.now_and_then();
         }
         if self.conn.is_none() {
             let opened = self.opener.open(Purpose::Write);
             self.identity.check()?;
-            self.conn = Some(opened?);
+            self.conn = Some(followed(opened?, &self.changes)?);
             self.durability = Durability::Full;
         }
         let Some(conn) = &self.conn else { return Err(Error::closed().into()) };
@@ -207,6 +217,7 @@ impl WriteConnection {
         match run(conn, "BEGIN IMMEDIATE") {
             Ok(()) => {
                 self.courtesy.done_waiting();
+                self.changes.clear();
                 Ok(())
             }
             Err(error) if fault::is_busy(&error) => Err(NotCommitted::Busy),
@@ -239,6 +250,12 @@ impl WriteConnection {
             self.conn = None;
         }
     }
+}
+
+/// A connection whose changes are counted.
+fn followed(conn: Connection, changes: &Arc<Changes>) -> Result<Connection> {
+    changes.follow(&conn).map_err(|e| fault::error("setting the update hook", e))?;
+    Ok(conn)
 }
 
 fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {

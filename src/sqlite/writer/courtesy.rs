@@ -52,6 +52,11 @@ struct Back {
 impl Courtesy {
     pub(crate) fn new(database: &Path) -> Self {
         let file = sidecar::open(database);
+        if let Err(error) = &file {
+            let path = sidecar::path(database);
+            tracing::warn!(path = %path.display(), %error, "the sidecar cannot be used; processes will be less even");
+        }
+        let file = file.ok();
         Self {
             file,
             looked: None,

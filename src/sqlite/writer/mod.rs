@@ -9,6 +9,7 @@
 //! - some: it queues, lets everybody else run who can, and then commits what has gathered;
 //! - much: it queues, and the thread writes while the runtime goes on.
 
+mod changes;
 mod company;
 mod connection;
 mod courtesy;

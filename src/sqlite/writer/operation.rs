@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::publish::{Durability, PublishParts};
 use crate::sqlite::tables::events::Appender;
+use crate::sqlite::wake::WakeBits;
 
 /// Something to write.
 pub(crate) trait Operation: Send + 'static {
@@ -59,6 +60,8 @@ pub(crate) struct Appended {
     pub(crate) events: Vec<Message>,
     pub(crate) count: usize,
     pub(crate) bytes: usize,
+    /// Whom it concerns.
+    pub(crate) bits: WakeBits,
 }
 
 /// How far a transaction was, to go back to.
@@ -79,6 +82,7 @@ impl<'c> Tx<'c> {
         let sequence = self.log.append(event, self.now)?;
         self.appended.count += 1;
         self.appended.bytes += event.payload.len();
+        self.appended.bits.add(WakeBits::event(&event.subject));
         if self.hand_over {
             let (subject, payload) = (event.subject.clone(), event.payload.clone());
             let message = Message::new(subject, payload, event.headers.clone(), sequence, self.now);
@@ -88,7 +92,7 @@ impl<'c> Tx<'c> {
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        let Appended { events, count, bytes } = &self.appended;
+        let Appended { events, count, bytes, .. } = &self.appended;
         Mark { events: events.len(), count: *count, bytes: *bytes }
     }
 

@@ -1,0 +1,165 @@
+//! The doorbell of Linux: futex words in a sidecar file that every bus on the file has mapped.
+//!
+//! Each bus has a slot of its own, told from others' by a lock on a byte of the file, and sleeps on the word in it. Ringing
+//! reads the slots that were ever used: without a sleeper that is concerned there is no system call but one that looks
+//! at the file's length, since touching a mapped page of a file that was cut off would end the process.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::futex;
+use rustix::time::Timespec;
+
+use crate::sqlite::wake::atomic::{AtomicU32, Ordering};
+use crate::sqlite::wake::bits::WakeBits;
+use crate::sqlite::wake::doorbell::Doorbell;
+use crate::sqlite::wake::slot::{self, Slot};
+use crate::sqlite::{byte_lock, sidecar};
+
+pub(crate) use crate::sqlite::wake::watch::WalWatch;
+
+/// Buses on one file that can be rung at once; others have the floor.
+const SLOTS: usize = 511;
+
+/// What the file holds. Any content is a valid one.
+#[repr(C, align(64))]
+struct Board {
+    /// Slots from the first on that were ever used.
+    used: AtomicU32,
+    slots: [Slot; SLOTS],
+}
+
+const LENGTH: usize = size_of::<Board>();
+
+struct FutexBell {
+    /// Holds the lock on the slot.
+    file: File,
+    board: NonNull<Board>,
+    own: usize,
+}
+
+// SAFETY: all that lies behind the pointer is atomic, and the mapping lives as long as the value.
+#[allow(unsafe_code)]
+unsafe impl Send for FutexBell {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for FutexBell {}
+
+pub(super) fn open(database: &Path) -> io::Result<Arc<dyn Doorbell>> {
+    let file = sidecar::open(database)?;
+    lengthen(&file)?;
+    for own in 0..SLOTS {
+        if byte_lock::try_lock(&file, byte_lock::SLOTS + own as u64)? {
+            let board = map(&file)?;
+            return Ok(Arc::new(FutexBell { file, board, own }));
+        }
+    }
+    Err(io::Error::other(format!("all {SLOTS} slots are taken")))
+}
+
+#[allow(unsafe_code)]
+fn map(file: &File) -> io::Result<NonNull<Board>> {
+    // SAFETY: a new mapping at an address of the kernel's choice, which nothing else refers to.
+    let mapped = unsafe {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        rustix::mm::mmap(std::ptr::null_mut(), LENGTH, access, MapFlags::SHARED, file, 0)?
+    };
+    NonNull::new(mapped.cast()).ok_or_else(|| io::Error::other("mapped at no address"))
+}
+
+/// Makes the file as long as what is mapped; it is never cut.
+fn lengthen(file: &File) -> io::Result<()> {
+    if file.metadata()?.len() < LENGTH as u64 { file.set_len(LENGTH as u64) } else { Ok(()) }
+}
+
+impl FutexBell {
+    /// What is mapped, if it may be touched: it was cut off otherwise, and could not be made whole again. Between this look
+    /// and the touch there is nothing but a few instructions.
+    #[allow(unsafe_code)]
+    fn board(&self) -> Option<&Board> {
+        lengthen(&self.file).ok()?;
+        // SAFETY: the mapping is as long as a `Board` and page-aligned, lives as long as `self`, and the file behind it is
+        // that long too. Everything in a `Board` is an atomic number, for which any bits are a value.
+        Some(unsafe { self.board.as_ref() })
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        self.board().map(|board| &board.slots[self.own])
+    }
+}
+
+fn wake(slot: &Slot) {
+    // Nobody sleeping there is no fault, and neither is a page that is gone meanwhile.
+    let _ = futex::wake(slot.bell(), futex::Flags::empty(), 1);
+}
+
+impl Doorbell for FutexBell {
+    fn arm(&self, bits: WakeBits) -> u32 {
+        let Some(board) = self.board() else { return 0 };
+        let used = self.own as u32 + 1;
+        if board.used.load(Ordering::Relaxed) < used {
+            board.used.fetch_max(used, Ordering::AcqRel);
+        }
+        board.slots[self.own].arm(bits.get())
+    }
+
+    fn sleep(&self, armed: u32, timeout: Duration) {
+        let timeout = Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos().into() };
+        let rung = |slot: &Slot| futex::wait(slot.bell(), futex::Flags::empty(), armed, Some(&timeout));
+        // A page that is gone is no place to sleep: in place of an error that would come at once, again and again.
+        match self.slot().map(rung) {
+            Some(Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::TIMEDOUT)) => {}
+            Some(Err(_)) | None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+
+    fn disarm(&self) {
+        if let Some(slot) = self.slot() {
+            slot.disarm();
+        }
+    }
+
+    fn wake(&self) {
+        slot::committed();
+        if let Some(slot) = self.slot()
+            && slot.ring(u64::MAX)
+        {
+            wake(slot);
+        }
+    }
+
+    fn ring(&self, bits: WakeBits) {
+        slot::committed();
+        let Some(board) = self.board() else { return };
+        let used = SLOTS.min(board.used.load(Ordering::Relaxed) as usize);
+        for (at, slot) in board.slots[..used].iter().enumerate() {
+            if at != self.own && slot.ring(bits.get()) {
+                wake(slot);
+            }
+        }
+    }
+
+    fn reaches_others(&self) -> bool {
+        true
+    }
+
+    fn belongs_to(&self, database: &Path) -> bool {
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let there = std::fs::symlink_metadata(sidecar::path(database)).map(identity);
+        matches!((there, self.file.metadata().map(identity)), (Ok(there), Ok(here)) if there == here)
+    }
+}
+
+impl Drop for FutexBell {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and no reference into it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.board.as_ptr().cast(), LENGTH) };
+    }
+}
