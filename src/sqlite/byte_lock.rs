@@ -61,7 +61,8 @@ mod tests {
     fn a_byte_is_locked_by_one_open_file_until_that_is_closed_and_others_closing_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
         let (first, second, byte) = (open(), open(), PEERS + 7);
         assert!(!is_locked(&second, byte).unwrap());
         assert!(try_lock(&first, byte).unwrap() && try_lock(&first, byte).unwrap());

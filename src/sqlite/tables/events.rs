@@ -200,6 +200,46 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
     Ok(page)
 }
 
+/// Events that follow a place without a gap, and what the reader has to know of the rest.
+#[derive(Debug)]
+pub(crate) struct Adjoining {
+    pub(crate) messages: Vec<Message>,
+    /// The log held no more when it was read.
+    pub(crate) end: bool,
+}
+
+/// Reads what follows `after` in one statement, without a transaction around it: as long as sequence follows on sequence
+/// nothing can be missing. `None` where something else is there, which takes a whole look. `seen` is called on the same
+/// snapshot.
+pub(crate) fn adjoining(
+    conn: &Connection,
+    after: u64,
+    size: PageSize,
+    seen: impl FnOnce() -> rusqlite::Result<()>,
+) -> rusqlite::Result<Option<Adjoining>> {
+    let mut statement = conn.prepare_cached(AFTER)?;
+    let mut rows = statement.query([i64::try_from(after).unwrap_or(i64::MAX)])?;
+    let Some(mut row) = rows.next()? else { return Ok(None) };
+    seen()?;
+    let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
+    loop {
+        let same = messages.last().map(Message::subject);
+        let Ok(message) = decode(row, same)? else { return Ok(None) };
+        if message.sequence() != after + 1 + messages.len() as u64 {
+            return Ok(None);
+        }
+        bytes += message.weight();
+        messages.push(message);
+        if messages.len() >= size.messages || bytes >= size.bytes {
+            return Ok(Some(Adjoining { messages, end: false }));
+        }
+        match rows.next()? {
+            Some(next) => row = next,
+            None => return Ok(Some(Adjoining { messages, end: true })),
+        }
+    }
+}
+
 /// `same` is the subject of the row before: most often it is this one's as well, and need not be parsed again.
 fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
     let id = row.get_ref(0)?.as_i64().unwrap_or(0);

@@ -25,9 +25,10 @@ impl WakeBits {
 
     /// The same in every process and version: FNV-1a.
     fn of(kind: Kind, token: &str) -> Self {
-        let hash = std::iter::once(kind as u8)
-            .chain(token.bytes())
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            std::iter::once(kind as u8).chain(token.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         Self(1 << (hash % BITS))
     }
 

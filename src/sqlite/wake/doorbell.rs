@@ -14,8 +14,8 @@ use crate::sqlite::wake::platform;
 pub(crate) trait Doorbell: Send + Sync {
     /// Marks what is waited for, and gives what to sleep on. To be done before looking, not after.
     fn arm(&self, bits: WakeBits) -> u32;
-    /// Sleeps unless it was rung since it was armed. It may return for no reason at all.
-    fn sleep(&self, armed: u32, timeout: Duration);
+    /// Sleeps unless it was rung since it was armed; whether it was rung. It may return for no reason at all.
+    fn sleep(&self, armed: u32, timeout: Duration) -> bool;
     fn disarm(&self);
     /// Wakes its own sleeper.
     fn wake(&self);
@@ -91,7 +91,8 @@ impl Bell {
                 return;
             }
         };
-        let old = std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), opened);
+        let old =
+            std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), opened);
         // Its sleeper is to sleep on the new one.
         old.wake();
     }
@@ -102,8 +103,8 @@ impl Bell {
 }
 
 impl Armed {
-    pub(crate) fn sleep(&self, timeout: Duration) {
-        self.doorbell.sleep(self.armed, timeout);
+    pub(crate) fn sleep(&self, timeout: Duration) -> bool {
+        self.doorbell.sleep(self.armed, timeout)
     }
 }
 

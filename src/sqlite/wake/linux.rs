@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 use rustix::time::Timespec;
@@ -109,13 +110,17 @@ impl Doorbell for FutexBell {
         board.slots[self.own].arm(bits.get())
     }
 
-    fn sleep(&self, armed: u32, timeout: Duration) {
+    fn sleep(&self, armed: u32, timeout: Duration) -> bool {
         let timeout = Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos().into() };
         let rung = |slot: &Slot| futex::wait(slot.bell(), futex::Flags::empty(), armed, Some(&timeout));
         // A page that is gone is no place to sleep: in place of an error that would come at once, again and again.
         match self.slot().map(rung) {
-            Some(Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::TIMEDOUT)) => {}
-            Some(Err(_)) | None => std::thread::sleep(Duration::from_millis(2)),
+            Some(Ok(()) | Err(Errno::AGAIN)) => true,
+            Some(Err(Errno::INTR | Errno::TIMEDOUT)) => false,
+            Some(Err(_)) | None => {
+                std::thread::sleep(Duration::from_millis(2));
+                false
+            }
         }
     }
 

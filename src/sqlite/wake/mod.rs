@@ -7,14 +7,14 @@
 mod atomic;
 mod bits;
 mod doorbell;
+mod pace;
+mod park;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere.rs"]
 mod platform;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod platform;
-mod pace;
-mod park;
 mod slot;
 #[cfg(target_os = "linux")]
 mod watch;
@@ -50,6 +50,18 @@ impl Floor {
         let changed = self.version != Some(version);
         self.version = Some(version);
         Ok(changed)
+    }
+
+    /// Runs `read`, which calls what it is given while it holds its snapshot: then commits up to that one count as seen.
+    pub(crate) fn seeing<T>(
+        &mut self,
+        read: impl FnOnce(&Connection, &mut dyn FnMut() -> rusqlite::Result<()>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let Self { conn, version } = self;
+        read(conn, &mut || {
+            *version = Some(data_version(conn)?);
+            Ok(())
+        })
     }
 
     /// The connection, to read with in between.

@@ -18,9 +18,10 @@ impl Doorbell for Park {
         *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sleep(&self, armed: u32, timeout: Duration) {
+    fn sleep(&self, armed: u32, timeout: Duration) -> bool {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.rung.wait_timeout_while(rings, timeout, |rings| *rings == armed);
+        let slept = self.rung.wait_timeout_while(rings, timeout, |rings| *rings == armed);
+        slept.is_ok_and(|(rings, _)| *rings != armed)
     }
 
     fn disarm(&self) {}

@@ -130,7 +130,7 @@ impl WriteConnection {
             return Err(if alone { failed() } else { NotCommitted::Neighbour });
         }
         self.commit()?;
-        self.courtesy.had_turn();
+        self.courtesy.had_turn(Instant::now());
         let changed = self.changes.bits(appended, bits);
         if changed != WakeBits::NOTHING {
             self.wakers.extend(self.listener.committed(changed, &events, appended));

@@ -15,6 +15,8 @@ use crate::sqlite::sidecar;
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// How long after somebody waited it looks each time: in a round, nobody has two turns.
 const DISPUTED_FOR: Duration = Duration::from_millis(20);
+/// How long the lock was free for all who waited to have it: they nap for less.
+const LEFT_FOR: Duration = Duration::from_micros(500);
 /// Between looks while it stands back.
 const NAP: Duration = Duration::from_micros(100);
 /// How long it stands back while nobody else commits: whoever waits is stopped, or asleep for longer.
@@ -35,8 +37,8 @@ pub(crate) struct Courtesy {
     back: Option<Back>,
     ignore_until: Option<Instant>,
     ignore_for: Duration,
-    /// It has had the lock since it last stood back.
-    had_turn: bool,
+    /// When it last had the lock, if that was since it last stood back.
+    had_turn: Option<Instant>,
     waiting: bool,
 }
 
@@ -64,7 +66,7 @@ impl Courtesy {
             back: None,
             ignore_until: None,
             ignore_for: IGNORE_FIRST,
-            had_turn: false,
+            had_turn: None,
             waiting: false,
         }
     }
@@ -75,7 +77,8 @@ impl Courtesy {
         let passed = |time: Option<Instant>| time.is_none_or(|time| now >= time);
         let look = !passed(self.disputed_until) || passed(self.looked.map(|looked| looked + LOOK_EVERY));
         // Who waits is minded by others; and looking would take its own lock for another's.
-        if self.waiting || !self.had_turn || !look || !passed(self.ignore_until) {
+        let left = self.back.is_none() && passed(self.had_turn.map(|had| had + LEFT_FOR));
+        if self.waiting || left || !look || !passed(self.ignore_until) {
             return None;
         }
         self.looked = Some(now);
@@ -101,12 +104,12 @@ impl Courtesy {
 
     fn end_of_round(&mut self) {
         self.back = None;
-        self.had_turn = false;
+        self.had_turn = None;
     }
 
     /// The lock was had, and is free again.
-    pub(crate) fn had_turn(&mut self) {
-        self.had_turn = true;
+    pub(crate) fn had_turn(&mut self, now: Instant) {
+        self.had_turn = Some(now);
     }
 
     /// Says that this process waits.
@@ -158,7 +161,7 @@ mod tests {
         let now = Instant::now();
         waiter.wait();
         assert_eq!(writer.stand_back(now, || 0), None, "it has not had its turn yet");
-        writer.had_turn();
+        writer.had_turn(now);
         assert_eq!(writer.stand_back(now, || 0), Some(NAP));
         assert_eq!(writer.stand_back(now + NAP, || 0), Some(NAP));
         waiter.done_waiting();
@@ -169,12 +172,21 @@ mod tests {
     fn a_writer_that_nobody_disputes_the_lock_looks_seldom() {
         let (_folder, mut writer, mut waiter) = two();
         let now = Instant::now();
-        writer.had_turn();
+        writer.had_turn(now);
         assert_eq!(writer.stand_back(now, || 0), None);
         waiter.wait();
-        writer.had_turn();
+        writer.had_turn(now);
         assert_eq!(writer.stand_back(now + LOOK_EVERY / 2, || 0), None);
         assert_eq!(writer.stand_back(now + LOOK_EVERY, || 0), Some(NAP));
+    }
+
+    #[test]
+    fn who_left_the_lock_alone_for_longer_than_a_waiter_naps_does_not_look() {
+        let (_folder, mut writer, mut waiter) = two();
+        let now = Instant::now();
+        writer.had_turn(now);
+        waiter.wait();
+        assert_eq!(writer.stand_back(now + LEFT_FOR, || 0), None);
     }
 
     #[test]
@@ -182,16 +194,17 @@ mod tests {
         let (_folder, mut writer, mut stopped) = two();
         let now = Instant::now();
         stopped.wait();
-        writer.had_turn();
+        writer.had_turn(now);
         assert_eq!(writer.stand_back(now, || 0), Some(NAP));
         assert_eq!(writer.stand_back(now + IN_VAIN, || 0), None);
-        writer.had_turn();
-        assert_eq!(writer.stand_back(now + IN_VAIN + IGNORE_FIRST / 2, || 0), None);
         let again = now + IN_VAIN + IGNORE_FIRST;
+        writer.had_turn(again);
+        assert_eq!(writer.stand_back(again - IGNORE_FIRST / 2, || 0), None);
         assert_eq!(writer.stand_back(again, || 0), Some(NAP));
         assert_eq!(writer.stand_back(again + IN_VAIN, || 0), None);
-        writer.had_turn();
-        assert_eq!(writer.stand_back(again + IN_VAIN + IGNORE_FIRST, || 0), None, "twice as long");
+        let later = again + IN_VAIN + IGNORE_FIRST;
+        writer.had_turn(later);
+        assert_eq!(writer.stand_back(later, || 0), None, "twice as long");
     }
 
     #[test]
@@ -199,7 +212,7 @@ mod tests {
         let (_folder, mut writer, mut waiter) = two();
         let now = Instant::now();
         waiter.wait();
-        writer.had_turn();
+        writer.had_turn(now);
         for turn in 0..4 {
             assert_eq!(writer.stand_back(now + turn * IN_VAIN, || i64::from(turn)), Some(NAP));
         }
