@@ -11,7 +11,7 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 ///
 /// It may lie in a file that anybody of the user can write: whatever it holds, nothing worse follows than a needless look
 /// or a late one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     /// What the sleeper waits for; 0 while it is awake. Taken out by who rings.
