@@ -50,6 +50,7 @@ pub(crate) struct Options {
     pub(crate) convert_to_wal: bool,
     pub(crate) allow_unsafe_mount: bool,
     pub(crate) floor: bool,
+    pub(crate) name: Option<String>,
 }
 
 impl SqliteBuilder {
@@ -66,6 +67,7 @@ impl SqliteBuilder {
             convert_to_wal: false,
             allow_unsafe_mount: false,
             floor: true,
+            name: None,
         };
         Self { path, options }
     }
@@ -135,6 +137,13 @@ impl SqliteBuilder {
         self
     }
 
+    /// What others see this bus as in [`peers`](SqliteBus::peers): the program's name unless set. At most 255 bytes without
+    /// control characters.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
     /// Whether streams look into the file without having been told to: for tests of the doorbell alone. Plain SQL clients and
     /// lost wakes are noticed by nothing else.
     #[doc(hidden)]
@@ -171,7 +180,25 @@ impl Options {
         if self.busy_deadline > year {
             return invalid(format!("busy_deadline is at most 365 days; got {:?}", self.busy_deadline));
         }
+        if let Some(name) = &self.name
+            && (name.is_empty() || name.len() > 255 || name.chars().any(char::is_control))
+        {
+            return invalid(format!(
+                "name has 1 to 255 bytes and no control characters; got {} bytes, {name:?}",
+                name.len()
+            ));
+        }
         Ok(())
+    }
+
+    /// The name for others to see.
+    pub(crate) fn name(&self) -> String {
+        let program = || {
+            std::env::current_exe()
+                .ok()
+                .and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        };
+        self.name.clone().or_else(program).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::message::Message;
@@ -11,6 +12,7 @@ use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::log::Log;
 use crate::sqlite::open;
+use crate::sqlite::peers::{self, Peer, Presence};
 use crate::sqlite::process::Process;
 use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::stream::Readers;
@@ -26,6 +28,8 @@ pub(crate) struct Core {
     writer: Arc<Writer>,
     readers: Readers,
     checkpointer: Arc<Checkpointer>,
+    bell: Arc<Bell>,
+    presence: Arc<Option<Presence>>,
 }
 
 impl Core {
@@ -48,8 +52,10 @@ impl Core {
         };
         let tail = Tail::new(setup);
         let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
+        let presence = Arc::new(Presence::take(opener.path(), &options.name()));
         let listener = Listener {
             bell: Arc::clone(&bell),
+            presence: Arc::clone(&presence),
             tail: Arc::clone(&tail),
             checkpointer: Arc::clone(&checkpointer),
             links: Arc::clone(&links),
@@ -59,7 +65,9 @@ impl Core {
         let _ = links.writer.set(Arc::downgrade(&writer));
         let path = opener.path().to_owned();
         let process = Process::current();
-        Ok(Arc::new(Self { path, options, process, writer, readers: Readers { log, tail }, checkpointer }))
+        register(&presence, &writer);
+        let readers = Readers { log, tail };
+        Ok(Arc::new(Self { path, options, process, writer, readers, checkpointer, bell, presence }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -83,9 +91,31 @@ impl Core {
         &self.readers
     }
 
+    /// Has every reader look.
+    pub(crate) fn nudge(&self) {
+        if self.process.check().is_ok() {
+            self.bell.ring(WakeBits::EVERYTHING);
+            self.readers.tail.nudge();
+        }
+    }
+
+    /// Blocks while it reads.
+    pub(crate) fn peers(&self) -> Result<Vec<Peer>> {
+        let rows = self.readers.log.peers()?;
+        let presence = (*self.presence).as_ref().ok_or_else(peers::unsupported)?;
+        let (living, dead) = presence.sort(rows);
+        if let Some(dead) = dead {
+            self.writer.run_detached(dead, BOOKKEEPING);
+        }
+        Ok(living)
+    }
+
     /// Ends everything; blocks until it has ended. What was queued is written first, so that streams of this process
     /// still get it; the last connection to close moves the WAL into the database.
     pub(crate) fn stop(&self) {
+        if let Some(withdrawal) = self.presence.as_ref().as_ref().map(Presence::withdrawal) {
+            self.writer.run_detached(withdrawal, LEAVING);
+        }
         self.writer.stop();
         self.readers.tail.stop(None);
         self.readers.log.close();
@@ -102,6 +132,18 @@ impl Drop for Core {
             return;
         }
         self.stop();
+    }
+}
+
+/// How long bookkeeping that nobody waits for tries to get the lock; it is done another time otherwise.
+const BOOKKEEPING: Duration = Duration::from_secs(1);
+/// The same on the way out. Whoever sees the row of one that has gone removes it.
+const LEAVING: Duration = Duration::from_millis(100);
+
+/// Lets others know of this bus, if they do not yet.
+fn register(presence: &Option<Presence>, writer: &Writer) {
+    if let Some(registration) = presence.as_ref().and_then(Presence::registration) {
+        writer.run_detached(registration, BOOKKEEPING);
     }
 }
 
@@ -128,7 +170,7 @@ impl Links {
         if let Some(writer) = self.writer.get().and_then(Weak::upgrade)
             && !damaged.is_empty()
         {
-            writer.run_detached(Quarantine { damaged });
+            writer.run_detached(Quarantine { damaged }, BOOKKEEPING);
         }
     }
 }
@@ -136,6 +178,7 @@ impl Links {
 /// Carries the writer's news to whom they concern.
 struct Listener {
     bell: Arc<Bell>,
+    presence: Arc<Option<Presence>>,
     tail: Arc<Tail>,
     checkpointer: Arc<Checkpointer>,
     links: Arc<Links>,
@@ -154,6 +197,9 @@ impl CommitListener for Listener {
 
     fn now_and_then(&self) {
         self.bell.check();
+        if let Some(writer) = self.links.writer.get().and_then(Weak::upgrade) {
+            register(&self.presence, &writer);
+        }
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {

@@ -12,6 +12,7 @@ use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{self, Damaged, Page, PageSize};
+use crate::sqlite::tables::peers::{self, PeerRow};
 use crate::sqlite::tables::retention;
 use crate::subject::Subject;
 use crate::subscribe::StartAt;
@@ -80,6 +81,11 @@ impl Log {
     /// The newest sequence that was given out.
     pub(crate) fn newest(&self) -> Result<u64> {
         self.read("reading the newest sequence", events::newest)
+    }
+
+    /// Those who say that they have the file open.
+    pub(crate) fn peers(&self) -> Result<Vec<PeerRow>> {
+        self.read("reading the peers", peers::list)
     }
 
     /// The newest event of a subject.

@@ -3,6 +3,7 @@
 //! From the bus to its loops (`writer`, `tail`, `checkpoint`), from them to the `tables` that hold the SQL, and from there to the
 //! connection: arrows point one way.
 
+mod attach;
 mod boot;
 mod builder;
 mod byte_lock;
@@ -14,6 +15,7 @@ mod identity;
 mod log;
 mod mount;
 mod open;
+mod peers;
 mod process;
 mod publishing;
 mod schema;
@@ -27,9 +29,11 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+pub use attach::Attachment;
 pub use builder::SqliteBuilder;
+pub use peers::Peer;
 pub use schema::Migrate;
 
 use crate::capabilities::Capabilities;
@@ -90,6 +94,36 @@ impl SqliteBus {
     /// The file, as its canonical path.
     pub fn path(&self) -> &Path {
         self.core.path()
+    }
+
+    /// Who has the file open: this bus first of all, and those of other processes, in the order in which they opened it. One
+    /// that has died, however it did, is missing at once. A process that has only just opened the file shows up with its
+    /// first commit, a moment later.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+    /// let bus = rowbus::SqliteBus::builder(&path).name("tray").open().await?;
+    /// for peer in bus.peers().await? {
+    ///     println!("{} (process {})", peer.name, peer.pid);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Unsupported` on systems other than Linux, or where the sidecar cannot be used; as any reading verb.
+    pub async fn peers(&self) -> Result<Vec<Peer>> {
+        self.core.check_process()?;
+        let core = Arc::clone(&self.core);
+        off_runtime(move || core.peers()).await
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Core> {
+        Arc::downgrade(&self.core)
     }
 
     fn check(&self, publish: Publish) -> Result<PublishParts> {

@@ -4,5 +4,6 @@ pub(crate) mod dedup;
 pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod meta;
+pub(crate) mod peers;
 pub(crate) mod quarantine;
 pub(crate) mod retention;

@@ -144,6 +144,13 @@ impl Tail {
         self.release(state)
     }
 
+    /// Has the streams look for something new, if there are any.
+    pub(crate) fn nudge(&self) {
+        if self.has_listeners() {
+            self.wake();
+        }
+    }
+
     /// Ends every stream with this error, or in good order, and the thread with them. Blocks until it has ended.
     pub(crate) fn stop(&self, error: Option<Error>) {
         if self.process.check().is_err() {

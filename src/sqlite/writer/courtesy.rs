@@ -223,7 +223,7 @@ mod tests {
     fn without_a_sidecar_nobody_stands_back() {
         let mut alone = Courtesy::new(Path::new("/nowhere/at/all.db"));
         alone.wait();
-        alone.had_turn();
+        alone.had_turn(Instant::now());
         assert_eq!(alone.stand_back(Instant::now(), || 0), None);
     }
 }

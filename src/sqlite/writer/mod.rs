@@ -76,9 +76,9 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(leader.queue.why_dropped()))
     }
 
-    /// Writes some time soon, with nobody waiting for it.
-    pub(crate) fn run_detached<O: Operation>(&self, operation: O) {
-        let waiting = Waiting::detached(operation, Instant::now() + self.busy_deadline);
+    /// Writes some time soon, with nobody waiting for it; not at all if the file stays locked for this long.
+    pub(crate) fn run_detached<O: Operation>(&self, operation: O, within: Duration) {
+        let waiting = Waiting::detached(operation, Instant::now() + within.min(self.busy_deadline));
         if self.leader.queue.push(Box::new(waiting)).is_ok() {
             self.call_leader();
         }
