@@ -61,6 +61,10 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn ends_well(&mut self) {
         assert!(self.child.wait().unwrap().success());
     }
@@ -104,6 +108,10 @@ fn plays_its_role() {
             ["stuck", path, count] => crate::linux::stuck(path, count.parse().unwrap()).await,
             #[cfg(target_os = "linux")]
             ["fail-sync", path, switch] => crate::linux::fail_sync(path, switch).await,
+            #[cfg(target_os = "linux")]
+            ["echo", path, floor] => crate::doorbell::echo(path, floor == "with-floor").await,
+            #[cfg(target_os = "linux")]
+            ["peer", path, name] => crate::peers::peer(path, name).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
             _ => panic!("unknown role {role:?}"),

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use rowbus::{Durability, ErrorKind, Messenger, MessengerExt, Publish, SqliteBus};
 
 use crate::child::Process;
-use crate::{PATIENCE, Place, from_oldest, next, texts, until};
+use crate::{PATIENCE, Place, from_oldest, listed, next, texts, until};
 
 #[tokio::test]
 async fn a_locked_file_is_waited_for_and_then_busy_without_anything_written() {
@@ -153,6 +153,7 @@ impl rowbus::Clock for Bomb {
 async fn a_clock_that_panics_locks_nothing() {
     let (place, clock) = (Place::new(), Arc::new(Bomb::default()));
     let bus = SqliteBus::builder(place.path()).clock(clock.clone()).open().await.unwrap();
+    listed(&bus).await;
     let publish = async |body: &str, durability| {
         let publishing = bus.send(Publish::new("a", body.to_owned()).durability(durability));
         let outcome = tokio::time::timeout(PATIENCE, AssertUnwindSafe(publishing).catch_unwind()).await;

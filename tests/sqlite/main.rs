@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)] // helpers of tests are tests
 
 mod child;
+#[cfg(target_os = "linux")]
+mod doorbell;
 mod faults;
 #[cfg(target_os = "linux")]
 mod linux;
 mod opening;
+#[cfg(target_os = "linux")]
+mod peers;
 mod plain_sql;
 mod processes;
 mod streams;
@@ -105,6 +109,13 @@ pub(crate) async fn texts(stream: &mut Subscription, count: usize) -> Vec<String
         texts.push(next(stream).await.unwrap().text().unwrap().to_owned());
     }
     texts
+}
+
+/// Waits until the bus has said that it is there, which it does behind its opening; from then on it writes no more than it is told.
+pub(crate) async fn listed(bus: &SqliteBus) {
+    while bus.peers().await.is_ok_and(|peers| !peers.iter().any(|peer| peer.is_self)) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// Waits until this holds.
