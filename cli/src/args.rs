@@ -44,6 +44,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Pub(PubArgs),
     Sub(SubArgs),
+    Peers(PeersArgs),
 }
 
 const PUB_EXAMPLES: &str = "\
@@ -128,6 +129,22 @@ pub(crate) struct SubArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,
 
+    /// Write one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const PEERS_EXAMPLES: &str = "\
+Examples:
+  rowbus peers
+  rowbus --db app.db peers --json | jq .pid";
+
+/// List the processes that have the file open
+///
+/// One that has died is not listed, however it died. Exit code 3 if there is no other than this command.
+#[derive(Args)]
+#[command(after_help = PEERS_EXAMPLES)]
+pub(crate) struct PeersArgs {
     /// Write one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,6 +8,7 @@ mod duration;
 mod escape;
 mod failure;
 mod format;
+mod peers;
 mod publish;
 mod signals;
 mod start;
@@ -54,6 +55,11 @@ fn run(cli: Cli) -> Result<()> {
                 let job = args.check()?;
                 let bus = open(&cli.db).await?;
                 finish(&bus, subscribe::run(&bus, job, &status).await).await
+            }
+            Verb::Peers(args) => {
+                // Looking makes no file.
+                let bus = SqliteBus::builder(&cli.db).migrate(Migrate::NewFiles).create(false).open().await?;
+                finish(&bus, peers::run(&bus, args, &status).await).await
             }
         }
     })

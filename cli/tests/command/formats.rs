@@ -83,7 +83,7 @@ fn the_version_names_that_of_sqlite() {
 #[test]
 fn the_help_of_each_verb_has_an_example() {
     let folder = Folder::new();
-    for verb in ["pub", "sub"] {
+    for verb in ["pub", "sub", "peers"] {
         for help in ["-h", "--help"] {
             let finished = folder.run(&[verb, help]);
             assert_eq!(finished.code, Some(0));

@@ -7,6 +7,8 @@ mod bad_input;
 mod corpus;
 mod formats;
 mod other_writers;
+#[cfg(target_os = "linux")]
+mod peers;
 mod publishing;
 mod read_only;
 mod real_log;

@@ -189,6 +189,10 @@ impl Running {
     }
 
     /// Ends it without a chance to do anything about it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }

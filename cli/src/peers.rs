@@ -1,0 +1,64 @@
+//! `rowbus peers`.
+
+use std::io::{self, Write};
+
+use rowbus::SqliteBus;
+use rowbus::sqlite::Peer;
+
+use crate::args::PeersArgs;
+use crate::escape::Escaped;
+use crate::failure::{Failure, Result};
+use crate::start::rfc3339;
+use crate::status::Status;
+use crate::stdout::Output;
+
+pub(crate) async fn run(bus: &SqliteBus, args: PeersArgs, status: &Status) -> Result<()> {
+    // This command has the file open as well, and is not what was asked for.
+    let others: Vec<_> = bus.peers().await?.into_iter().filter(|peer| !peer.is_self).collect();
+    if others.is_empty() {
+        return Err(Failure::nothing_there(format!("nobody else has it open: {}", status.file())));
+    }
+    let mut out = Output::new();
+    let written =
+        out.write(|out| if args.json { write_json(out, &others) } else { write_table(out, &others) })?;
+    if written {
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn write_table(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
+    let names: Vec<_> = peers.iter().map(|peer| Escaped(peer.name.as_bytes()).to_string()).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("NAME".len());
+    writeln!(out, "{:<width$}  {:>10}  {:<10}  {:<24}  SERVES", "NAME", "PID", "VERSION", "SINCE")?;
+    for (peer, name) in peers.iter().zip(names) {
+        let (version, since) = (Escaped(peer.version.as_bytes()).to_string(), rfc3339(peer.since));
+        let line =
+            format!("{name:<width$}  {:>10}  {version:<10}  {since:<24}  {}", peer.pid, served(peer, " "));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn served(peer: &Peer, separator: &str) -> String {
+    peer.serves.iter().map(|filter| filter.as_str()).collect::<Vec<_>>().join(separator)
+}
+
+/// One object a line, its fields in one order.
+fn write_json(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
+    let string = |text: &str| serde_json::to_string(text).map_err(io::Error::from);
+    for peer in peers {
+        let (name, version) = (string(&peer.name)?, string(&peer.version)?);
+        let serves: Vec<_> =
+            peer.serves.iter().map(|filter| string(filter.as_str())).collect::<io::Result<_>>()?;
+        writeln!(
+            out,
+            "{{\"id\":{},\"name\":{name},\"pid\":{},\"version\":{version},\"since\":\"{}\",\"serves\":[{}]}}",
+            peer.id,
+            peer.pid,
+            rfc3339(peer.since),
+            serves.join(",")
+        )?;
+    }
+    Ok(())
+}
