@@ -36,6 +36,7 @@ impl WakeBits {
         self.0 |= other.0;
     }
 
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // for doorbells
     pub(crate) fn get(self) -> u64 {
         self.0
     }

@@ -4,6 +4,7 @@
 //! transaction: it needs nothing of the writer, so that plain SQL clients are heard as well, and the doorbell can only
 //! ever save time. Of the two only the floor is relied on.
 
+#[cfg(target_os = "linux")]
 mod atomic;
 mod bits;
 mod doorbell;
@@ -15,6 +16,7 @@ mod platform;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod platform;
+#[cfg(target_os = "linux")]
 mod slot;
 #[cfg(target_os = "linux")]
 mod watch;
