@@ -61,6 +61,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -168,3 +168,109 @@ impl Drop for FutexBell {
         let _ = unsafe { rustix::mm::munmap(self.board.as_ptr().cast(), LENGTH) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::subject::Subject;
+
+    /// For a sleep that has to end by being rung.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn bits(subject: &str) -> WakeBits {
+        WakeBits::event(&Subject::new(subject).unwrap())
+    }
+
+    fn bells(count: usize) -> (tempfile::TempDir, Vec<Arc<dyn Doorbell>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let bells = (0..count).map(|_| open(&folder.path().join("a.db")).unwrap()).collect();
+        (folder, bells)
+    }
+
+    #[test]
+    fn a_sleeper_is_rung_for_what_it_waits_for_and_by_others_only() {
+        let (_folder, bells) = bells(3);
+        let rung = |armed| bells[0].sleep(armed, Duration::ZERO);
+        let armed = bells[0].arm(bits("orders.a"));
+        bells[0].ring(bits("orders.b"));
+        assert!(!rung(armed));
+        bells[1].ring(bits("mail.a"));
+        assert!(!rung(armed));
+        bells[2].ring(bits("orders.b"));
+        assert!(rung(armed));
+        // The mark was taken with the ring.
+        let armed = bells[0].arm(bits("orders.a"));
+        bells[0].disarm();
+        bells[1].ring(bits("orders.a"));
+        assert!(!rung(armed));
+        let armed = bells[0].arm(WakeBits::NOTHING);
+        bells[1].ring(WakeBits::EVERYTHING);
+        assert!(!rung(armed));
+        bells[0].wake();
+        assert!(rung(armed));
+    }
+
+    #[test]
+    fn a_ring_wakes_each_of_many_that_sleep() {
+        let (_folder, bells) = bells(5);
+        let (woken, wakes) = mpsc::channel();
+        let (ready, armed) = mpsc::channel();
+        for bell in &bells[1..] {
+            let (bell, woken, ready) = (Arc::clone(bell), woken.clone(), ready.clone());
+            std::thread::spawn(move || {
+                let armed = bell.arm(bits("a"));
+                ready.send(()).unwrap();
+                let mut rung = false;
+                while !rung {
+                    rung = bell.sleep(armed, LONG);
+                }
+                woken.send(()).unwrap();
+            });
+        }
+        armed.iter().take(4).for_each(drop);
+        bells[0].ring(bits("a"));
+        for _ in 0..4 {
+            wakes.recv_timeout(LONG).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_slot_is_free_again_when_its_bell_has_gone_and_the_last_one_is_the_last() {
+        let (folder, mut bells) = bells(SLOTS);
+        let database = folder.path().join("a.db");
+        assert!(open(&database).is_err_and(|error| error.to_string().contains("slots are taken")));
+        bells.swap_remove(7);
+        let bell = open(&database).unwrap();
+        let armed = bells[SLOTS - 2].arm(bits("a"));
+        bell.ring(bits("a"));
+        assert!(bells[SLOTS - 2].sleep(armed, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_made_whole_and_rings_again() {
+        let (folder, bells) = bells(2);
+        let path = sidecar::path(&folder.path().join("a.db"));
+        let armed = bells[0].arm(bits("a"));
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        // What was marked is gone with the page: this one is late, and the next is not.
+        bells[1].ring(bits("a"));
+        let _ = bells[0].sleep(armed, Duration::ZERO);
+        let armed = bells[0].arm(bits("a"));
+        bells[1].ring(bits("a"));
+        assert!(bells[0].sleep(armed, Duration::ZERO));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), LENGTH as u64);
+    }
+
+    #[test]
+    fn a_bell_knows_when_its_file_is_no_more_that_of_the_database() {
+        let (folder, bells) = bells(1);
+        let database = folder.path().join("a.db");
+        assert!(bells[0].belongs_to(&database));
+        std::fs::remove_file(sidecar::path(&database)).unwrap();
+        assert!(!bells[0].belongs_to(&database));
+        let other = open(&database).unwrap();
+        assert!(!bells[0].belongs_to(&database) && other.belongs_to(&database));
+    }
+}

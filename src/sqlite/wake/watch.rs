@@ -80,3 +80,33 @@ impl Drop for WalWatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn it_goes_off_once_for_each_time_it_was_armed_whenever_the_file_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let (changed, changes) = mpsc::channel();
+        let watch = WalWatch::new(&database, move || changed.send(()).unwrap()).unwrap();
+        watch.arm();
+        let mut wal = std::fs::File::create(folder.path().join("a.db-wal")).unwrap();
+        let mut write = || wal.write_all(b"frame").unwrap();
+        write();
+        for _ in 0..3 {
+            watch.arm();
+            write();
+            changes.recv_timeout(Duration::from_secs(60)).unwrap();
+            write();
+        }
+        // With the thread ended, nothing can be on its way any more.
+        drop(watch);
+        assert!(changes.try_recv().is_err());
+    }
+}
