@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::args::BenchArgs;
 use crate::duration;
 use crate::failure::Failure;
 use crate::start::Start;
@@ -45,6 +46,7 @@ pub(crate) enum Verb {
     Pub(PubArgs),
     Sub(SubArgs),
     Peers(PeersArgs),
+    Bench(BenchArgs),
 }
 
 const PUB_EXAMPLES: &str = "\

@@ -1,9 +1,10 @@
-//! The `rowbus` command: publish to and stream from a bus in one SQLite file.
+//! The `rowbus` command: publish to and stream from a bus in one SQLite file, and measure one on this disk.
 //!
 //! Data goes to standard output, status and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 3 timed out or nothing there.
 
 mod args;
+mod bench;
 mod duration;
 mod escape;
 mod failure;
@@ -61,6 +62,7 @@ fn run(cli: Cli) -> Result<()> {
                 let bus = SqliteBus::builder(&cli.db).migrate(Migrate::NewFiles).create(false).open().await?;
                 finish(&bus, peers::run(&bus, args, &status).await).await
             }
+            Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
         }
     })
 }
@@ -72,7 +74,9 @@ async fn open(db: &Path) -> Result<SqliteBus> {
 }
 
 /// Closes the bus; the verb's own failure is the one to tell of.
-async fn finish(bus: &SqliteBus, outcome: Result<()>) -> Result<()> {
+async fn finish<T>(bus: &SqliteBus, outcome: Result<T>) -> Result<T> {
     let closed = bus.close().await;
-    outcome.and(closed.map_err(Failure::from))
+    let done = outcome?;
+    closed?;
+    Ok(done)
 }

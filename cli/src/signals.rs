@@ -7,11 +7,12 @@ use tokio::sync::oneshot;
 use crate::failure::{Failure, Result, line};
 
 /// How long a command that was told to stop may still write. A reader of its output that takes nothing would keep it
-/// for ever, and whoever sent the signal waits.
+/// for ever, as would a disk that hangs, and whoever sent the signal waits.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Resolves at the first signal. A second one, or the end of the grace period, ends the process where it stands.
-pub(crate) fn stop() -> Result<oneshot::Receiver<()>> {
+/// Resolves at the first signal. A second one, or the end of the grace period, ends the process where it stands, with
+/// what `leave` says of it.
+pub(crate) fn stop(leave: impl FnOnce() -> String + Send + 'static) -> Result<oneshot::Receiver<()>> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
     let (tell, told) = oneshot::channel();
@@ -20,7 +21,7 @@ pub(crate) fn stop() -> Result<oneshot::Receiver<()>> {
         // The command may have ended by itself meanwhile.
         let _ = tell.send(());
         let _ = tokio::time::timeout(GRACE, signals.next()).await;
-        line("told to stop, but what was taken could not be written to standard output");
+        line(&leave());
         std::process::exit(1);
     });
     Ok(told)

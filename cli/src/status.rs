@@ -16,6 +16,11 @@ impl Status {
         Self { quiet, file: file.display().to_string() }
     }
 
+    /// Whether nothing is to be told.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The file as the user named it.
     pub(crate) fn file(&self) -> &str {
         &self.file

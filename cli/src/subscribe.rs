@@ -15,6 +15,8 @@ use crate::start::Start;
 use crate::status::Status;
 use crate::stdout::{self, Output};
 
+const UNWRITTEN: &str = "told to stop, but what was taken could not be written to standard output";
+
 /// What is to be streamed, checked as far as that can be done without the file.
 pub(crate) struct Job {
     filter: Filter,
@@ -37,7 +39,7 @@ impl SubArgs {
 }
 
 pub(crate) async fn run(bus: &SqliteBus, job: Job, status: &Status) -> Result<()> {
-    let stop = signals::stop()?;
+    let stop = signals::stop(|| UNWRITTEN.to_owned())?;
     let subscription = bus.subscribe(Subscribe::to(&job.filter).from(job.from.0)).await?;
     status.say(&format!("streaming {} from {} ({})", job.filter, job.from, status.file()));
     let silent_at = job.wait.map(|wait| Instant::now() + wait);

@@ -41,6 +41,16 @@ fn wrong_usage_is_told_in_one_line_and_makes_no_file() {
         (&["sub", "a", "--raw", "--json"], "cannot be used with"),
         (&["sub"], "<FILTER>"),
         (&["sub", "a", "--jsno"], "'--json'"),
+        (&["bench", "dig"], "dig"),
+        (&["bench", "pub", "--messages", "0"], "0 is not in 1.."),
+        (&["bench", "pub", "--messages", "10000001"], "is not in 1.."),
+        (&["bench", "pub", "--publishers", "0"], "0 is not in 1.."),
+        (&["bench", "pub", "--size", "1048577"], "is not in 0..=1048576"),
+        (&["bench", "sub", "--size", "-1"], "-1"),
+        (&["bench", "sub", "--relaxed"], "--relaxed"),
+        (&["bench", "latency", "--size", "7"], "7 is not in 8..=1048576"),
+        (&["bench", "latency", "--pause", "5"], "numbers with units"),
+        (&["bench", "latency", "--pause", "0s"], "numbers with units"),
         (&["gossip"], "gossip"),
     ];
     for (args, reason) in cases {

@@ -83,11 +83,23 @@ fn the_version_names_that_of_sqlite() {
 #[test]
 fn the_help_of_each_verb_has_an_example() {
     let folder = Folder::new();
-    for verb in ["pub", "sub", "peers"] {
+    for verb in ["pub", "sub", "peers", "bench", "bench pub", "bench sub", "bench latency"] {
         for help in ["-h", "--help"] {
-            let finished = folder.run(&[verb, help]);
+            let finished = folder.run(&verb.split(' ').chain([help]).collect::<Vec<_>>());
             assert_eq!(finished.code, Some(0));
             assert!(finished.text().contains(&format!("\n  rowbus {verb} ")), "{}", finished.text());
         }
+    }
+}
+
+#[test]
+fn help_is_what_one_gets_who_names_no_verb() {
+    let folder = Folder::new();
+    for (args, verb) in [(&[][..], "\n  pub "), (&["bench"], "\n  latency ")] {
+        let mut running = crate::support::Running::start(folder.bare::<&str>(args));
+        running.write(b"");
+        let finished = running.finish();
+        assert_eq!((finished.code, finished.text()), (Some(2), ""));
+        assert!(finished.stderr.contains(verb) && !finished.stderr.contains("receive"), "{finished:?}");
     }
 }
