@@ -34,6 +34,11 @@ impl Failure {
         Self { message: format!("{} ({what})", self.message), ..self }
     }
 
+    /// The one line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says it on standard error, in one line whatever the message quotes.
     pub(crate) fn report(self) -> ExitCode {
         line(&self.message);

@@ -24,7 +24,7 @@ Examples:
 ///
 /// The bus is a new one, in a folder of its own beside the file that --db names: in the current folder if nothing is
 /// said, or inside of a folder that --db names. That file itself is neither read nor written, and the folder is removed
-/// at the end, also after Ctrl-C.
+/// at the end, also after Ctrl-C; only a process that is killed leaves it, by the name rowbus-bench-….
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
@@ -36,7 +36,9 @@ pub(crate) struct BenchArgs {
 pub(crate) enum What {
     #[command(flatten)]
     Measure(Measure),
-    Receive(ReceiveArgs),
+    /// The second process of `bench latency`
+    #[command(hide = true)]
+    Receive,
 }
 
 #[derive(Subcommand)]
@@ -136,11 +138,6 @@ pub(crate) struct LatencyArgs {
     #[command(flatten)]
     pub(crate) output: Output,
 }
-
-/// The second process of `bench latency`
-#[derive(Args)]
-#[command(hide = true)]
-pub(crate) struct ReceiveArgs {}
 
 #[derive(Args)]
 pub(crate) struct Level {

@@ -27,12 +27,12 @@ use crate::stdout::Output;
 /// The subject of every message of a benchmark.
 const SUBJECT: &str = "bench.measured";
 
-const STOPPED: &str = "told to stop before there was a result; the benchmark's folder is removed";
+const STOPPED: &str = "told to stop before there was a result";
 
 pub(crate) async fn run(args: BenchArgs, db: &Path, status: &Status) -> Result<()> {
     let work = match args.what {
         What::Measure(work) => work,
-        What::Receive(_) => return receive::run(db).await,
+        What::Receive => return receive::run(db).await,
     };
     let json = match &work {
         Measure::Pub(args) => args.output.json,
@@ -48,8 +48,11 @@ pub(crate) async fn run(args: BenchArgs, db: &Path, status: &Status) -> Result<(
     let outcome = measure(work, &place, stop, status).await;
     // Before anything is printed: a reader that takes nothing must not keep the folder.
     let removed = place.remove();
-    let report = outcome?;
-    removed?;
+    let report = match (outcome, removed) {
+        (Ok(report), Ok(())) => report,
+        (Err(failure), Err(left)) => return Err(failure.after(left.message())),
+        (Err(failure), _) | (_, Err(failure)) => return Err(failure),
+    };
     let mut out = Output::new();
     let _somebody_reads = out.write(|out| report.write(out, json))? && out.flush()?;
     Ok(())

@@ -19,7 +19,9 @@ pub(crate) struct Place {
 impl Place {
     /// A place beside the file of this name, whether that exists or not, or in the folder of this name.
     pub(crate) fn beside(db: &Path) -> Result<Self> {
+        // Absolute, since it is told to people and to another process.
         let folder = folder_of(db)?;
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&folder);
         let made = made.map_err(|error| {
             // Its own text quotes the path of the folder that could not be made.

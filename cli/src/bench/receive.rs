@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use rowbus::{Messenger, MessengerExt, SqliteBus, Subscription};
+use rowbus::{MessengerExt, SqliteBus, Subscription};
 use tokio::sync::oneshot;
 
 use crate::bench::{SUBJECT, clock};
@@ -25,8 +25,7 @@ pub(crate) async fn run(db: &Path) -> Result<()> {
         _ = ended => Ok(()),
         outcome = receive(stream) => outcome,
     };
-    let closed = bus.close().await;
-    outcome.and(closed.map_err(Failure::from))
+    crate::finish(&bus, outcome).await
 }
 
 async fn receive(mut stream: Subscription) -> Result<()> {
