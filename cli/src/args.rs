@@ -139,7 +139,7 @@ pub(crate) struct SubArgs {
 const PEERS_EXAMPLES: &str = "\
 Examples:
   rowbus peers
-  rowbus --db app.db peers --json | jq .pid";
+  rowbus peers --db app.db --json | jq .pid";
 
 /// List the processes that have the file open
 ///
