@@ -8,9 +8,9 @@ use std::io;
 
 /// Slots of the doorbell, from here on.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // for doorbells
-pub(crate) const SLOTS: u64 = 1 << 32;
+pub(crate) const FIRST_SLOT: u64 = 1 << 32;
 /// Peers, from here on up to the largest offset.
-pub(crate) const PEERS: u64 = 1 << 40;
+pub(crate) const FIRST_PEER: u64 = 1 << 40;
 
 /// Takes the lock on this byte, for as long as the file stays open; `false` if another has it.
 #[cfg(target_os = "linux")]
@@ -54,7 +54,8 @@ pub(crate) fn is_locked(_: &File, _: u64) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -64,7 +65,7 @@ mod tests {
         let path = folder.path().join("a");
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        let (first, second, byte) = (open(), open(), PEERS + 7);
+        let (first, second, byte) = (open(), open(), FIRST_PEER + 7);
         assert!(!is_locked(&second, byte).unwrap());
         assert!(try_lock(&first, byte).unwrap() && try_lock(&first, byte).unwrap());
         assert!(!is_locked(&first, byte).unwrap(), "one's own lock is in nobody's way");

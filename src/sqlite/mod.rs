@@ -12,6 +12,7 @@ mod connection;
 mod core;
 mod fault;
 mod identity;
+mod links;
 mod log;
 mod mount;
 mod open;
@@ -96,9 +97,9 @@ impl SqliteBus {
         self.core.path()
     }
 
-    /// Who has the file open: this bus first of all, and those of other processes, in the order in which they opened it. One
-    /// that has died, however it did, is missing at once. A process that has only just opened the file shows up with its
-    /// first commit, a moment later.
+    /// Who has the file open, this bus and those of other processes, in the order in which they said so. One that has died,
+    /// however it did, is missing at once. One that has only just opened the file shows up a moment later: it says so
+    /// behind the opening, and again until the file is free to be written.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {

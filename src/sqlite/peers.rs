@@ -5,8 +5,9 @@
 //! never used again, no other process can be taken for the dead one.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
@@ -39,26 +40,38 @@ pub struct Peer {
 
 /// What says that this bus is there.
 pub(crate) struct Presence {
-    /// The open file that holds the lock.
+    database: PathBuf,
+    name: String,
+    byte: u64,
+    held: Mutex<Arc<Held>>,
+}
+
+/// The lock, in the sidecar that was there when it was taken.
+struct Held {
     file: File,
     byte: u64,
-    name: String,
-    registered: std::sync::Arc<AtomicBool>,
+    registered: AtomicBool,
 }
 
 impl Presence {
     /// `None` where the system has no such locks, or the sidecar cannot be used.
     pub(crate) fn take(database: &Path, name: &str) -> Option<Self> {
-        let file = sidecar::open(database).ok()?;
         // At random from a range so large that no byte is taken twice.
-        let byte = byte_lock::PEERS + (uuid::Uuid::new_v4().as_u64_pair().0 >> 2);
-        let registered = std::sync::Arc::default();
-        byte_lock::try_lock(&file, byte).ok()?.then(|| Self { file, byte, name: name.to_owned(), registered })
+        let byte = byte_lock::FIRST_PEER + (uuid::Uuid::new_v4().as_u64_pair().0 >> 2);
+        let held = Mutex::new(Held::take(database, byte)?);
+        Some(Self { database: database.to_owned(), name: name.to_owned(), byte, held })
     }
 
-    /// What writes the row, while there is none.
+    /// What writes the row, while there is none. Where the sidecar was deleted or replaced, others take this bus for dead;
+    /// it locks the new one and says again that it is there.
     pub(crate) fn registration(&self) -> Option<Register> {
-        if self.registered.load(Ordering::Relaxed) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sidecar::is_at(&held.file, &self.database)
+            && let Some(anew) = Held::take(&self.database, self.byte)
+        {
+            *held = anew;
+        }
+        if held.registered.load(Ordering::Relaxed) {
             return None;
         }
         let peer = NewPeer {
@@ -68,8 +81,7 @@ impl Presence {
             version: env!("CARGO_PKG_VERSION"),
             boot_id: boot::id(),
         };
-        let file = self.file.try_clone().ok()?;
-        Some(Register { peer, file, own: self.byte, registered: std::sync::Arc::clone(&self.registered) })
+        Some(Register { peer, held: Arc::clone(&held), database: self.database.clone() })
     }
 
     /// What takes the row away, which may be about to be written.
@@ -79,11 +91,13 @@ impl Presence {
 
     /// Tells the living from the dead.
     pub(crate) fn sort(&self, rows: Vec<PeerRow>) -> (Vec<Peer>, Option<Bury>) {
-        let (living, dead): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| is_alive(&self.file, self.byte, row.slot));
+        let held = Arc::clone(&self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let (living, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| held.is_alive(row.slot));
         let slots: Vec<_> = dead.into_iter().map(|row| row.slot).collect();
         let living = living.into_iter().map(|row| self.peer(row)).collect();
-        (living, (!slots.is_empty()).then_some(Bury { slots }))
+        // In a sidecar that is not that of the others nobody can be told to be dead for good.
+        let sure = !slots.is_empty() && sidecar::is_at(&held.file, &self.database);
+        (living, sure.then_some(Bury { slots }))
     }
 
     fn peer(&self, row: PeerRow) -> Peer {
@@ -100,24 +114,31 @@ impl Presence {
     }
 }
 
-/// Of one that cannot be asked for, nobody is declared dead.
-fn is_alive(file: &File, own: u64, slot: i64) -> bool {
-    let byte = slot.cast_unsigned();
-    byte == own || (slot > 0 && byte_lock::is_locked(file, byte).unwrap_or(true))
+impl Held {
+    fn take(database: &Path, byte: u64) -> Option<Arc<Self>> {
+        let file = sidecar::open(database).ok()?;
+        let locked = byte_lock::try_lock(&file, byte).ok()?;
+        locked.then(|| Arc::new(Self { file, byte, registered: AtomicBool::new(false) }))
+    }
+
+    /// Of one that cannot be asked for, nobody is declared dead.
+    fn is_alive(&self, slot: i64) -> bool {
+        let byte = slot.cast_unsigned();
+        byte == self.byte || (slot > 0 && byte_lock::is_locked(&self.file, byte).unwrap_or(true))
+    }
 }
 
 pub(crate) fn unsupported() -> Error {
-    let message = "who has the file open cannot be told here: it takes locks on the sidecar beside the file, \
-                   which only Linux has so far";
+    let message = "who has the file open cannot be told here: it takes a sidecar beside the file that can be used, and locks \
+                   on its bytes, which this library has on Linux only so far";
     Error::new(ErrorKind::Unsupported, message)
 }
 
 /// Writes the row of this bus, and removes those of the dead.
 pub(crate) struct Register {
     peer: NewPeer,
-    file: File,
-    own: u64,
-    registered: std::sync::Arc<AtomicBool>,
+    held: Arc<Held>,
+    database: PathBuf,
 }
 
 impl Operation for Register {
@@ -129,16 +150,20 @@ impl Operation for Register {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        for row in peers::list(tx.conn)? {
-            if !is_alive(&self.file, self.own, row.slot) {
+        let rows = peers::list(tx.conn)?;
+        if sidecar::is_at(&self.held.file, &self.database) {
+            for row in rows.iter().filter(|row| !self.held.is_alive(row.slot)) {
                 peers::remove(tx.conn, row.slot)?;
             }
         }
-        // It may be tried a second time.
+        // It may be tried, or be there, a second time.
         peers::remove(tx.conn, self.peer.slot)?;
         peers::add(tx.conn, &self.peer, tx.now)?;
-        self.registered.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn committed(&self) {
+        self.held.registered.store(true, Ordering::Relaxed);
     }
 }
 

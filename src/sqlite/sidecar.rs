@@ -14,6 +14,23 @@ pub(crate) fn path(database: &Path) -> PathBuf {
     name.into()
 }
 
+/// Whether this open file is still the sidecar of the database: it may have been deleted or replaced.
+pub(crate) fn is_at(file: &File, database: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let there = std::fs::symlink_metadata(path(database)).map(identity);
+        matches!((there, file.metadata().map(identity)), (Ok(there), Ok(here)) if there == here)
+    }
+    // An open file is not replaced there.
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path(database).is_file()
+    }
+}
+
 /// Opens the sidecar, and makes it where it is missing: private to the user, not through a link, and a regular file with
 /// no second name, or not at all.
 ///

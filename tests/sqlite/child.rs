@@ -113,6 +113,8 @@ fn plays_its_role() {
             ["echo", path, floor] => crate::doorbell::echo(path, floor == "with-floor").await,
             #[cfg(target_os = "linux")]
             ["peer", path, name] => crate::peers::peer(path, name).await,
+            #[cfg(target_os = "linux")]
+            ["streaming-peer", path, name] => crate::peers::streaming_peer(path, name).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
             _ => panic!("unknown role {role:?}"),

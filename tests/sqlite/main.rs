@@ -113,7 +113,9 @@ pub(crate) async fn texts(stream: &mut Subscription, count: usize) -> Vec<String
 
 /// Waits until the bus has said that it is there, which it does behind its opening; from then on it writes no more than it is told.
 pub(crate) async fn listed(bus: &SqliteBus) {
+    let start = std::time::Instant::now();
     while bus.peers().await.is_ok_and(|peers| !peers.iter().any(|peer| peer.is_self)) {
+        assert!(start.elapsed() < PATIENCE, "the bus is never listed");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

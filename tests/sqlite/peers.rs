@@ -16,6 +16,15 @@ pub(crate) async fn peer(path: &str, name: &str) {
     say("done");
 }
 
+/// The same with a stream; a role.
+pub(crate) async fn streaming_peer(path: &str, name: &str) {
+    let bus = SqliteBus::builder(path).name(name).open().await.unwrap();
+    let mut stream = rowbus::MessengerExt::stream(&bus, "nothing").await.unwrap();
+    listed(&bus).await;
+    say("ready");
+    let _ = stream.next().await;
+}
+
 async fn names(bus: &SqliteBus) -> Vec<String> {
     bus.peers().await.unwrap().into_iter().map(|peer| peer.name).collect()
 }
@@ -39,7 +48,8 @@ async fn peers_are_told_with_name_process_and_version_and_leave_with_close() {
     assert!(peers[0].since <= peers[1].since && peers[0].serves.is_empty());
     helper.tell("end");
     assert_eq!(helper.hear(), "done");
-    assert_eq!((names(&bus).await, rows(&place)), (vec!["tray".to_owned()], 1));
+    assert_eq!(names(&bus).await, ["tray"]);
+    until("the row of the one that left is gone", || rows(&place) == 1).await;
     bus.close().await.unwrap();
     assert_eq!(rows(&place), 0);
     assert_eq!(bus.peers().await.unwrap_err().kind(), ErrorKind::Closed);
@@ -89,4 +99,46 @@ async fn a_name_has_a_length_and_no_control_characters() {
         assert_eq!(error.kind(), ErrorKind::InvalidOption);
     }
     assert!(!place.path().exists());
+}
+
+#[tokio::test]
+async fn peers_find_each_other_again_after_the_sidecar_was_deleted() {
+    let place = Place::new();
+    let bus = SqliteBus::builder(place.path()).name("tray").open().await.unwrap();
+    listed(&bus).await;
+    // One that streams sees to its sidecar by itself.
+    let mut helper = Process::start("streaming-peer", &[place.path().to_str().unwrap(), "helper"]);
+    assert_eq!(helper.hear(), "ready");
+    std::fs::remove_file(place.join("bus.db-bell")).unwrap();
+    let start = std::time::Instant::now();
+    loop {
+        let mut found = names(&bus).await;
+        found.sort();
+        if found == ["helper", "tray"] && place.join("bus.db-bell").exists() {
+            break;
+        }
+        assert!(start.elapsed() < crate::PATIENCE, "{found:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    helper.kill();
+    assert_eq!(names(&bus).await, ["tray"]);
+}
+
+#[tokio::test]
+async fn a_bus_that_could_not_say_that_it_is_there_says_it_later() {
+    let place = Place::new();
+    place.open().await.close().await.unwrap();
+    let mut holder = Process::start("hold", &[place.path().to_str().unwrap()]);
+    assert_eq!(holder.hear(), "held");
+    let bus = place.open().await;
+    let _stream = rowbus::MessengerExt::stream(&bus, "a").await.unwrap();
+    // Longer than it tries for behind the opening.
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_millis(1_200) {
+        assert_eq!(names(&bus).await.len(), 0);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    holder.tell("let go");
+    until("the row is written", || rows(&place) == 1).await;
+    assert_eq!(names(&bus).await.len(), 1);
 }

@@ -209,7 +209,7 @@ pub(crate) struct Adjoining {
 }
 
 /// Reads what follows `after` in one statement, without a transaction around it: as long as sequence follows on sequence
-/// nothing can be missing. `None` where something else is there, which takes a whole look. `seen` is called on the same
+/// nothing can be missing. (What was pruned behind them is told of by the next whole look.) `None` where something else is there, which takes a whole look. `seen` is called on the same
 /// snapshot.
 pub(crate) fn adjoining(
     conn: &Connection,

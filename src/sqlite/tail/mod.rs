@@ -9,8 +9,9 @@ mod listeners;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::task::Waker;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -23,11 +24,11 @@ use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::log::{PAGE_SIZE, in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{Damaged, adjoining};
-use crate::sqlite::wake::{Bell, Floor, Pace, WakeBits, WalWatch};
+use crate::sqlite::wake::{Bell, Floor, Pace, WalWatch};
 use listeners::{Listener, State};
 
-/// A sleep that only being told ends.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+/// How often the thread sees to what was deleted or could not be done; while it is awake anyway.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread needs besides the state.
 pub(crate) struct TailSetup {
@@ -37,6 +38,8 @@ pub(crate) struct TailSetup {
     /// Whether to look into the file without having been told to.
     pub(crate) floor: bool,
     pub(crate) quarantine: Box<dyn Fn(Vec<Damaged>) + Send + Sync>,
+    /// Called once a second at most, while there are streams.
+    pub(crate) upkeep: Box<dyn Fn() + Send + Sync>,
 }
 
 pub(crate) struct Tail {
@@ -45,6 +48,8 @@ pub(crate) struct Tail {
     listeners: AtomicUsize,
     /// There may be something in the file behind the position. Cleared before looking.
     look: AtomicBool,
+    /// The thread, once it runs.
+    sleeper: OnceLock<Thread>,
     process: Process,
     setup: TailSetup,
 }
@@ -63,6 +68,7 @@ impl Tail {
             state: Mutex::default(),
             listeners: AtomicUsize::new(0),
             look: AtomicBool::new(false),
+            sleeper: OnceLock::new(),
             process: Process::current(),
             setup,
         })
@@ -171,6 +177,10 @@ impl Tail {
     fn wake(&self) {
         self.look.store(true, Ordering::SeqCst);
         self.setup.bell.wake();
+        // Where it sleeps with nobody listening.
+        if let Some(sleeper) = self.sleeper.get() {
+            sleeper.unpark();
+        }
     }
 
     /// Lets go of the state after something was handed over, and gives the readers to wake.
@@ -187,6 +197,7 @@ impl Tail {
     /// The thread: sleeps, looks, hands over, until it is stopped or the file is gone. Any other fault ends the streams that
     /// were listening, and the next one finds the thread ready to try again.
     fn follow(self: &Arc<Self>) {
+        let _ = self.sleeper.set(std::thread::current());
         loop {
             let followed = std::panic::catch_unwind(AssertUnwindSafe(|| self.follow_until_error()));
             let error = match followed {
@@ -214,7 +225,7 @@ impl Tail {
             if self.state().ended.is_some() {
                 return Ok(());
             }
-            self.sleep_until_told();
+            std::thread::park();
         }
         let opened = Floor::open(&self.setup.opener);
         // Before anything else is made of it: what was opened by the path may not be the bus's file any more.
@@ -222,21 +233,26 @@ impl Tail {
         let mut floor = opened?;
         let bell = &self.setup.bell;
         let mut pace = Pace::new(Instant::now(), self.setup.floor);
-        let (mut watch, mut rung) = (None, false);
+        let (mut watch, mut rung, mut upkeep) = (None, false, Instant::now());
         loop {
             if self.state().ended.is_some() {
                 return Ok(());
             }
             if !self.has_listeners() {
-                self.sleep_until_told();
+                std::thread::park();
+                // Who has joined since may begin further back than the floor has seen.
+                self.look.store(true, Ordering::SeqCst);
                 continue;
             }
             let armed = bell.arm(self.state().interest());
             // Both are taken as seen before anything is read.
             let told = self.look.swap(false, Ordering::SeqCst);
             let was_rung = std::mem::take(&mut rung);
-            if was_rung && !told && self.take_adjoining(&mut floor)? {
-                pace.heard(Instant::now(), true);
+            if was_rung
+                && !told
+                && let Some(concerned) = self.take_adjoining(&mut floor)?
+            {
+                pace.heard(Instant::now(), concerned);
                 continue;
             }
             // A ring that could not be answered the quick way may have had the floor count it as seen.
@@ -247,9 +263,12 @@ impl Tail {
                 continue;
             }
             let sleep = pace.sleep(Instant::now(), bell.reaches_others());
+            if upkeep.elapsed() >= UPKEEP_EVERY {
+                upkeep = Instant::now();
+                (self.setup.upkeep)();
+            }
             if pace.is_idle() {
                 self.setup.identity.check()?;
-                bell.check();
                 if self.setup.floor {
                     watch.get_or_insert_with(|| self.watch()).as_ref().map(WalWatch::arm);
                     // What was written before it was armed.
@@ -260,14 +279,6 @@ impl Tail {
                 }
             }
             rung = armed.sleep(sleep);
-        }
-    }
-
-    /// With nobody listening there is nothing to look for.
-    fn sleep_until_told(&self) {
-        let armed = self.setup.bell.arm(WakeBits::NOTHING);
-        if !self.look.swap(false, Ordering::SeqCst) {
-            armed.sleep(FOR_EVER);
         }
     }
 
@@ -283,24 +294,24 @@ impl Tail {
     }
 
     /// Hands over what a ring is most often for, new events that follow the position without a gap: the quick way, which
-    /// a waiting stream is worth. `false` if it takes the thorough one.
-    fn take_adjoining(&self, floor: &mut Floor) -> Result<bool> {
+    /// a waiting stream is worth; whether any was for a stream. `None` if it takes the thorough one.
+    fn take_adjoining(&self, floor: &mut Floor) -> Result<Option<bool>> {
         let position = self.state().position;
         let found = floor
             .seeing(|conn, seen| adjoining(conn, position, PAGE_SIZE, seen))
             .map_err(|e| fault::error("following the log", e))?;
-        let Some(found) = found else { return Ok(false) };
+        let Some(found) = found else { return Ok(None) };
         let mut state = self.state();
         if state.position < position {
-            return Ok(false);
+            return Ok(None);
         }
         let seen = found.messages.partition_point(|message| message.sequence() <= state.position);
-        state.deliver(&found.messages[seen..]);
+        let concerned = state.deliver(&found.messages[seen..]);
         wake_all(self.release(state));
         if !found.end {
             self.look.store(true, Ordering::SeqCst);
         }
-        Ok(true)
+        Ok(Some(concerned))
     }
 
     /// Hands over page by page what lies behind the position; whether anything was for a stream.

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::sqlite::wake::bits::WakeBits;
 use crate::sqlite::wake::park::Park;
@@ -17,7 +16,7 @@ pub(crate) trait Doorbell: Send + Sync {
     /// Sleeps unless it was rung since it was armed; whether it was rung. It may return for no reason at all.
     fn sleep(&self, armed: u32, timeout: Duration) -> bool;
     fn disarm(&self);
-    /// Wakes its own sleeper.
+    /// Wakes its own sleeper, whatever others have made of the marks.
     fn wake(&self);
     /// Wakes the sleepers of others that wait for one of these, after something was committed.
     fn ring(&self, bits: WakeBits);
@@ -31,8 +30,12 @@ pub(crate) trait Doorbell: Send + Sync {
 pub(crate) struct Bell {
     database: PathBuf,
     current: RwLock<Arc<dyn Doorbell>>,
-    warned: AtomicBool,
+    /// When it is worth to try again, after a try that failed.
+    again_at: Mutex<Option<Instant>>,
 }
+
+/// Between tries to open a sidecar that cannot be used.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// A sleeper that has marked what it waits for.
 pub(crate) struct Armed {
@@ -45,16 +48,21 @@ impl Bell {
         let bell = Self {
             database: database.to_owned(),
             current: RwLock::new(Arc::new(Park::default())),
-            warned: AtomicBool::new(false),
+            again_at: Mutex::default(),
         };
         bell.reopen();
         bell
     }
 
     pub(crate) fn arm(&self, bits: WakeBits) -> Armed {
-        let doorbell = self.current();
-        let armed = doorbell.arm(bits);
-        Armed { doorbell, armed }
+        loop {
+            let doorbell = self.current();
+            let armed = Armed { armed: doorbell.arm(bits), doorbell };
+            // One that was replaced before the mark was made is rung by nobody any more.
+            if Arc::ptr_eq(&armed.doorbell, &self.current()) {
+                return armed;
+            }
+        }
     }
 
     pub(crate) fn wake(&self) {
@@ -74,7 +82,9 @@ impl Bell {
     /// Takes the sidecar that is there now, if it is another one. To be called now and then: until it is, a deleted one costs
     /// latency.
     pub(crate) fn check(&self) {
-        if !self.current().belongs_to(&self.database) {
+        let again_at = *self.again_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if again_at.is_none_or(|again| again <= Instant::now()) && !self.current().belongs_to(&self.database)
+        {
             self.reopen();
         }
     }
@@ -83,7 +93,9 @@ impl Bell {
         let opened = match platform::open(&self.database) {
             Ok(opened) => opened,
             Err(error) => {
-                if error.kind() != io::ErrorKind::Unsupported && !self.warned.swap(true, Ordering::Relaxed) {
+                let mut again_at = self.again_at.lock().unwrap_or_else(PoisonError::into_inner);
+                let first = again_at.replace(Instant::now() + AGAIN_AFTER).is_none();
+                if first && error.kind() != io::ErrorKind::Unsupported {
                     let database = self.database.display();
                     tracing::warn!(%database, %error, "no doorbell; other processes are heard by looking");
                 }
@@ -111,5 +123,84 @@ impl Armed {
 impl Drop for Armed {
     fn drop(&mut self) {
         self.doorbell.disarm();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::sidecar;
+
+    /// For a sleep that has to end by being woken.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn after_the_sidecar_is_deleted_bells_that_have_looked_ring_each_other_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let (one, two) = (Bell::open(&database), Bell::open(&database));
+        let rung = || {
+            let armed = one.arm(WakeBits::EVERYTHING);
+            two.ring(WakeBits::EVERYTHING);
+            armed.sleep(Duration::ZERO)
+        };
+        assert!(rung());
+        std::fs::remove_file(sidecar::path(&database)).unwrap();
+        one.check();
+        assert!(!rung());
+        two.check();
+        assert!(rung());
+    }
+
+    #[test]
+    fn a_sleeper_whose_sidecar_is_replaced_is_woken_to_sleep_on_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let bell = Bell::open(&database);
+        std::thread::scope(|scope| {
+            let (marked, is_marked) = std::sync::mpsc::channel();
+            let bell = &bell;
+            let sleeper = scope.spawn(move || {
+                let armed = bell.arm(WakeBits::NOTHING);
+                marked.send(()).unwrap();
+                while !armed.sleep(LONG) {}
+            });
+            is_marked.recv().unwrap();
+            std::fs::remove_file(sidecar::path(&database)).unwrap();
+            bell.check();
+            sleeper.join().unwrap();
+        });
+        let armed = bell.arm(WakeBits::NOTHING);
+        bell.wake();
+        assert!(armed.sleep(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_others_do_to_the_sidecar_does_not_keep_a_bus_from_waking_its_own_sleeper() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let bell = Bell::open(&database);
+        let sidecar = std::fs::File::options().write(true).open(sidecar::path(&database)).unwrap();
+        for length in [0, 100] {
+            let armed = bell.arm(WakeBits::NOTHING);
+            sidecar.set_len(length).unwrap();
+            bell.wake();
+            assert!(armed.sleep(Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_sidecar_that_cannot_be_used_leaves_a_bell_that_wakes_its_own_sleeper() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        std::fs::create_dir(sidecar::path(&database)).unwrap();
+        let bell = Bell::open(&database);
+        assert!(!bell.reaches_others());
+        let armed = bell.arm(WakeBits::EVERYTHING);
+        bell.ring(WakeBits::EVERYTHING);
+        assert!(!armed.sleep(Duration::ZERO));
+        bell.wake();
+        assert!(armed.sleep(Duration::ZERO));
     }
 }

@@ -2,16 +2,19 @@
 //!
 //! Each bus has a slot of its own, told from others' by a lock on a byte of the file, and sleeps on the word in it. Ringing
 //! reads the slots that were ever used: without a sleeper that is concerned there is no system call but one that looks
-//! at the file's length, since touching a mapped page of a file that was cut off would end the process.
+//! at the file's length, since touching a mapped page of a file that was cut off, or has no room on the disk, would end
+//! the process.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
@@ -38,11 +41,16 @@ struct Board {
 
 const LENGTH: usize = size_of::<Board>();
 
+/// A sleep in place of one on a page that cannot be had.
+const WITHOUT_PAGE: Duration = Duration::from_millis(20);
+
 struct FutexBell {
     /// Holds the lock on the slot.
     file: File,
     board: NonNull<Board>,
     own: usize,
+    /// Its own sleeper is armed: known here and not from the file, for its own wakes.
+    asleep: AtomicBool,
 }
 
 // SAFETY: all that lies behind the pointer is atomic, and the mapping lives as long as the value.
@@ -55,10 +63,15 @@ unsafe impl Sync for FutexBell {}
 pub(super) fn open(database: &Path) -> io::Result<Arc<dyn Doorbell>> {
     let file = sidecar::open(database)?;
     lengthen(&file)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64) {
+        // Where it cannot be asked for, what was lengthened was written.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
     for own in 0..SLOTS {
-        if byte_lock::try_lock(&file, byte_lock::SLOTS + own as u64)? {
+        if byte_lock::try_lock(&file, byte_lock::FIRST_SLOT + own as u64)? {
             let board = map(&file)?;
-            return Ok(Arc::new(FutexBell { file, board, own }));
+            return Ok(Arc::new(FutexBell { file, board, own, asleep: AtomicBool::new(false) }));
         }
     }
     Err(io::Error::other(format!("all {SLOTS} slots are taken")))
@@ -74,9 +87,14 @@ fn map(file: &File) -> io::Result<NonNull<Board>> {
     NonNull::new(mapped.cast()).ok_or_else(|| io::Error::other("mapped at no address"))
 }
 
-/// Makes the file as long as what is mapped; it is never cut.
+/// Makes the file as long as what is mapped; it is never cut. It is written and not only stretched: a page of a hole that
+/// finds no room on the disk is as deadly as none.
 fn lengthen(file: &File) -> io::Result<()> {
-    if file.metadata()?.len() < LENGTH as u64 { file.set_len(LENGTH as u64) } else { Ok(()) }
+    let length = file.metadata()?.len();
+    if length < LENGTH as u64 {
+        file.write_all_at(&[0; LENGTH][length as usize..], length)?;
+    }
+    Ok(())
 }
 
 impl FutexBell {
@@ -102,6 +120,7 @@ fn wake(slot: &Slot) {
 
 impl Doorbell for FutexBell {
     fn arm(&self, bits: WakeBits) -> u32 {
+        self.asleep.store(true, Ordering::SeqCst);
         let Some(board) = self.board() else { return 0 };
         let used = self.own as u32 + 1;
         if board.used.load(Ordering::Relaxed) < used {
@@ -118,13 +137,14 @@ impl Doorbell for FutexBell {
             Some(Ok(()) | Err(Errno::AGAIN)) => true,
             Some(Err(Errno::INTR | Errno::TIMEDOUT)) => false,
             Some(Err(_)) | None => {
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(WITHOUT_PAGE);
                 false
             }
         }
     }
 
     fn disarm(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
         if let Some(slot) = self.slot() {
             slot.disarm();
         }
@@ -132,9 +152,10 @@ impl Doorbell for FutexBell {
 
     fn wake(&self) {
         slot::committed();
-        if let Some(slot) = self.slot()
-            && slot.ring(u64::MAX)
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(slot) = self.slot()
         {
+            slot.bell().fetch_add(1, Ordering::Release);
             wake(slot);
         }
     }
@@ -143,8 +164,15 @@ impl Doorbell for FutexBell {
         slot::committed();
         let Some(board) = self.board() else { return };
         let used = SLOTS.min(board.used.load(Ordering::Relaxed) as usize);
+        // First all that touches the file, and then what takes time; a page that has gone meanwhile fails a wake only.
+        let mut rung = [0_u64; SLOTS.div_ceil(64)];
         for (at, slot) in board.slots[..used].iter().enumerate() {
             if at != self.own && slot.ring(bits.get()) {
+                rung[at / 64] |= 1 << (at % 64);
+            }
+        }
+        for (at, slot) in board.slots[..used].iter().enumerate() {
+            if rung[at / 64] >> (at % 64) & 1 == 1 {
                 wake(slot);
             }
         }
@@ -155,9 +183,7 @@ impl Doorbell for FutexBell {
     }
 
     fn belongs_to(&self, database: &Path) -> bool {
-        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let there = std::fs::symlink_metadata(sidecar::path(database)).map(identity);
-        matches!((there, self.file.metadata().map(identity)), (Ok(there), Ok(here)) if there == here)
+        sidecar::is_at(&self.file, database)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// When there last was something for a stream of this process.
-    concerned: Instant,
+    concerned: Option<Instant>,
     /// When somebody last committed.
     committed: Instant,
     sleep: Duration,
@@ -28,14 +28,14 @@ const NEVER: Duration = Duration::from_secs(3600);
 impl Pace {
     /// `floor`: whether to look at all without having been told.
     pub(crate) fn new(now: Instant, floor: bool) -> Self {
-        Self { concerned: now, committed: now, sleep: ACTIVE, floor }
+        Self { concerned: None, committed: now, sleep: ACTIVE, floor }
     }
 
     /// Something was committed, and it was for a stream of this process or not.
     pub(crate) fn heard(&mut self, now: Instant, concerned: bool) {
         self.committed = now;
         if concerned {
-            self.concerned = now;
+            self.concerned = Some(now);
         }
         self.sleep = ACTIVE;
     }
@@ -43,11 +43,12 @@ impl Pace {
     /// How long to sleep after a look that found nothing. Only where others ring may it be long in spite of commits.
     pub(crate) fn sleep(&mut self, now: Instant, others_ring: bool) -> Duration {
         let within = |since: Instant| now.duration_since(since) < ACTIVE_FOR;
+        let (concerned, committed) = (self.concerned.is_some_and(within), within(self.committed));
         self.sleep = if !self.floor {
             NEVER
-        } else if within(self.concerned) || (within(self.committed) && !others_ring) {
+        } else if concerned || (committed && !others_ring) {
             ACTIVE
-        } else if within(self.committed) {
+        } else if committed {
             UNCONCERNED
         } else {
             (self.sleep * 2).clamp(UNCONCERNED, IDLE)
@@ -69,7 +70,8 @@ mod tests {
     fn looks_are_frequent_while_active_and_four_a_second_when_idle() {
         let start = Instant::now();
         let mut pace = Pace::new(start, true);
-        assert_eq!(pace.sleep(start, true), ACTIVE);
+        assert_eq!((pace.sleep(start, true), pace.sleep(start, false)), (UNCONCERNED, ACTIVE));
+        pace.heard(start, true);
         assert_eq!(pace.sleep(start + ACTIVE_FOR / 2, true), ACTIVE);
         let late = start + ACTIVE_FOR;
         let sleeps: Vec<_> = (0..9).map(|_| pace.sleep(late, true)).collect();

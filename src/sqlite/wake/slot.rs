@@ -2,8 +2,8 @@
 //!
 //! The sleeper marks what it waits for, *then* looks into the file, and then sleeps unless its bell was rung since the mark. The
 //! ringer commits, *then* reads the marks. Between the two steps of each stands a fence, so that one of them always sees the
-//! other: either the sleeper finds the commit, or the ringer finds the mark. `tests/loom` runs this file through every
-//! interleaving.
+//! other: either the sleeper finds the commit, or the ringer finds the mark. `tests/loom` runs this file through all
+//! interleavings of two ringers and two sleepers with two preemptions.
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -20,15 +20,12 @@ pub(crate) struct Slot {
     bell: AtomicU32,
 }
 
-/// Set with every mark: that there is a sleeper at all.
-pub(crate) const ASLEEP: u64 = 1 << 63;
-
 impl Slot {
     /// Marks what is waited for, and gives the count of rings to sleep on. What is committed from here on either rings
     /// or is found by a look that begins now.
     pub(crate) fn arm(&self, bits: u64) -> u32 {
         let rings = self.bell.load(Ordering::Acquire);
-        self.waiting.swap(bits | ASLEEP, Ordering::AcqRel);
+        self.waiting.swap(bits, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         rings
     }

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_plain_sql_changes_on_the_write_connection_wakes_everybody_and_a_rollback_nobody() {
+    fn what_plain_sql_changes_on_the_write_connection_wakes_everybody_until_a_transaction_begins_anew() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(
             "CREATE TABLE bus_events (id INTEGER PRIMARY KEY, subject); CREATE TABLE bus_replies (id INTEGER PRIMARY KEY); CREATE TABLE other (x)",

@@ -77,7 +77,10 @@ impl Leader {
         wake_after(conn);
         match (committed, outcome) {
             (Ok(()) | Err(NotCommitted::Failed(_)), Some(Err(refusal))) => Ok(Err(refusal)),
-            (Ok(()), Some(Ok(output))) => Ok(Ok(output)),
+            (Ok(()), Some(Ok(output))) => {
+                operation.committed();
+                Ok(Ok(output))
+            }
             (Err(NotCommitted::Failed(error)), _) => Ok(Err(error)),
             (Err(NotCommitted::Busy | NotCommitted::StandBack(_) | NotCommitted::Neighbour) | Ok(()), _) => {
                 Err(operation)

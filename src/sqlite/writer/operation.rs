@@ -5,7 +5,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::publish::{Durability, PublishParts};
 use crate::sqlite::tables::events::Appender;
@@ -23,6 +23,9 @@ pub(crate) trait Operation: Send + 'static {
     ///
     /// An operation that refuses leaves nothing behind: it looks before it writes, or has a savepoint.
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure>;
+
+    /// Called when what it has written is committed.
+    fn committed(&self) {}
 }
 
 /// Why an operation could not be applied.
@@ -157,6 +160,9 @@ impl<O: Operation> Queued for Waiting<O> {
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {
+        if committed.is_ok() && matches!(self.outcome, Some(Ok(_))) {
+            self.operation.committed();
+        }
         let outcome = match (committed, self.outcome) {
             // A refusal stands whatever became of the neighbours.
             (_, Some(Err(refusal))) => Err(refusal),
@@ -167,7 +173,10 @@ impl<O: Operation> Queued for Waiting<O> {
         if let Some(reply) = self.reply {
             // The caller may have gone meanwhile.
             let _ = reply.send(outcome);
-        } else if let Err(error) = outcome {
+        } else if let Err(error) = outcome
+            && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Closed)
+        {
+            // A file that was locked for too long is nothing special, and what it is for is done another time.
             tracing::warn!(%error, "a write that nobody waits for failed");
         }
     }

@@ -1,0 +1,115 @@
+//! How the parts of a bus hear of each other: ways back to the writer for those that it was built after, and what is seen
+//! to now and then.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::message::Message;
+use crate::sqlite::checkpoint::{Checkpointer, Pause};
+use crate::sqlite::peers::Presence;
+use crate::sqlite::publishing::Quarantine;
+use crate::sqlite::tables::events::Damaged;
+use crate::sqlite::tail::Tail;
+use crate::sqlite::wake::{Bell, WakeBits};
+use crate::sqlite::writer::{CommitListener, Operation, Writer};
+
+pub(crate) struct Links {
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) presence: Option<Presence>,
+    writer: OnceLock<Weak<Writer>>,
+    /// Rows reported by this process.
+    reported: Mutex<HashSet<i64>>,
+}
+
+/// Rows remembered as reported; beyond it a row may be reported again, which changes nothing in the file.
+const REPORTED: usize = 65_536;
+/// How long bookkeeping that nobody waits for tries to get the lock; it is done another time otherwise.
+const BOOKKEEPING: Duration = Duration::from_secs(1);
+/// The same on the way out. Whoever sees the row of one that has gone removes it.
+const LEAVING: Duration = Duration::from_millis(500);
+
+impl Links {
+    pub(crate) fn new(database: &Path, name: &str) -> Self {
+        Self {
+            bell: Arc::new(Bell::open(database)),
+            presence: Presence::take(database, name),
+            writer: OnceLock::new(),
+            reported: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn lead_to(&self, writer: &Arc<Writer>) {
+        let _ = self.writer.set(Arc::downgrade(writer));
+    }
+
+    /// Sees to the sidecar, which may have been deleted or replaced, and to the row that tells others of this bus.
+    pub(crate) fn upkeep(&self) {
+        self.bell.check();
+        if let Some(registration) = self.presence.as_ref().and_then(Presence::registration) {
+            self.write(registration, BOOKKEEPING);
+        }
+    }
+
+    pub(crate) fn quarantine(&self, mut damaged: Vec<Damaged>) {
+        {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() >= REPORTED {
+                reported.clear();
+            }
+            damaged.retain(|damaged| reported.insert(damaged.row));
+        }
+        if !damaged.is_empty() {
+            self.write_some_time(Quarantine { damaged });
+        }
+    }
+
+    pub(crate) fn write_some_time<O: Operation>(&self, operation: O) {
+        self.write(operation, BOOKKEEPING);
+    }
+
+    /// Takes the row away that tells others of this bus.
+    pub(crate) fn leave(&self) {
+        if let Some(presence) = &self.presence {
+            self.write(presence.withdrawal(), LEAVING);
+        }
+    }
+
+    fn write<O: Operation>(&self, operation: O, within: Duration) {
+        if let Some(writer) = self.writer.get().and_then(Weak::upgrade) {
+            writer.run_detached(operation, within);
+        }
+    }
+}
+
+/// Carries the writer's news to whom they concern.
+pub(crate) struct Listener {
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) checkpointer: Arc<Checkpointer>,
+    pub(crate) links: Arc<Links>,
+}
+
+impl CommitListener for Listener {
+    fn wants_events(&self) -> bool {
+        self.tail.has_listeners()
+    }
+
+    fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker> {
+        // Other processes first: they have further to go.
+        self.links.bell.ring(changed);
+        self.tail.committed(events, appended)
+    }
+
+    fn now_and_then(&self) {
+        self.links.upkeep();
+    }
+
+    fn wal_grew(&self, bytes: usize) -> bool {
+        self.checkpointer.grew(bytes, || match self.links.writer.get() {
+            Some(writer) => writer.clone() as Weak<dyn Pause>,
+            None => Weak::<Writer>::new() as Weak<dyn Pause>,
+        })
+    }
+}
