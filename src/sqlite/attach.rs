@@ -221,7 +221,7 @@ mod tests {
     async fn a_commit_rings_and_a_rollback_does_not_and_neither_does_one_that_was_detached() {
         let _alone = ALONE.lock().await;
         let (_folder, bus, bell, conn) = bus().await;
-        let insert = || drop(conn.execute(INSERT, []).unwrap());
+        let insert = || assert_eq!(conn.execute(INSERT, []).unwrap(), 1);
         assert!(!rings(&bell, insert));
         let attachment = bus.attach(&conn).unwrap();
         assert!(rings(&bell, insert));
@@ -241,7 +241,7 @@ mod tests {
     async fn of_two_attachments_each_lasts_until_it_is_ended_and_the_last_restores_the_setting() {
         let _alone = ALONE.lock().await;
         let (_folder, bus, bell, conn) = bus().await;
-        let insert = || drop(conn.execute(INSERT, []).unwrap());
+        let insert = || assert_eq!(conn.execute(INSERT, []).unwrap(), 1);
         conn.pragma_update(None, "wal_autocheckpoint", 77).unwrap();
         let (first, second) = (bus.attach(&conn).unwrap(), bus.attach(&conn).unwrap());
         first.detach(&conn).unwrap();
