@@ -18,6 +18,7 @@ mod mount;
 mod open;
 mod peers;
 mod process;
+mod publish_in;
 mod publishing;
 mod schema;
 mod sidecar;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Weak};
 pub use attach::Attachment;
 pub use builder::SqliteBuilder;
 pub use peers::Peer;
+pub use publish_in::publish_in;
 pub use schema::Migrate;
 
 use crate::capabilities::Capabilities;

@@ -62,7 +62,7 @@ fn savepoint(tx: &Tx<'_>, sql: &str) -> rusqlite::Result<()> {
 const FORGET_PER_PUBLISH: usize = 4;
 
 /// Looks before it writes, so that a refusal leaves nothing behind.
-fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
+pub(crate) fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
     if let Some(id) = &event.message_id
         && let Some(sequence) = dedup::find(tx.conn, id, tx.now)?
     {

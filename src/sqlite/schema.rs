@@ -4,6 +4,7 @@
 //! (refinery's own runner begins deferred, commits each migration apart from its row in the history, and panics on
 //! rows that it cannot parse.)
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
@@ -45,7 +46,7 @@ const NUMBERED: [&str; 3] = [events::TABLE, "bus_requests", "bus_replies"];
 
 /// Brings the file to this library's schema, or says why it cannot be used.
 pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) -> Result<()> {
-    let wanted = migrations()?;
+    let wanted = migrations();
     let boot = boot::id();
     // Most opens find nothing to do, and take no lock.
     let look = || -> rusqlite::Result<State> {
@@ -157,7 +158,7 @@ fn verify<'a>(state: &State, wanted: &'a [Migration]) -> Result<Vec<&'a Migratio
     if let Some(name) = &state.stray {
         return Err(name_taken(&format!("the schema has {name:?} and no bus_schema_history")));
     }
-    let newest_known = wanted.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
+    let newest_known = newest_of(wanted);
     for row in &state.applied {
         match wanted.iter().find(|migration| i64::from(migration.version()) == row.version) {
             Some(migration) if row_of(migration) == *row => {}
@@ -210,6 +211,26 @@ fn check_floor(state: &State, newest_applied: i64, newest_known: i64) -> Result<
     Ok(())
 }
 
+/// Whether a bus of which this library may write is in the connection's own file, and not in one that is ATTACHed.
+pub(crate) fn check_main(conn: &Connection) -> Result<()> {
+    if !history::exists(conn).map_err(unreadable)? {
+        let message = "the connection's own file has no bus: open a bus on it once, which makes the tables; \
+                       a bus in an ATTACHed file cannot share its transactions, which are not one after a power cut";
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
+    // Parsing the migrations takes longer than a publish, and so does reading all that the file says of them.
+    static NEWEST_KNOWN: LazyLock<i64> = LazyLock::new(|| newest_of(&migrations()));
+    let floor = meta::get(conn, meta::MIN_WRITER).map_err(unreadable)?;
+    if floor.and_then(|floor| floor.parse::<i64>().ok()).is_some_and(|floor| floor <= *NEWEST_KNOWN) {
+        return Ok(());
+    }
+    verify(&State::read(conn).map_err(unreadable)?, &migrations()).map(|_| ())
+}
+
+fn newest_of(migrations: &[Migration]) -> i64 {
+    migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
+}
+
 fn refuse_to_migrate(migrate: Migrate, state: &State, missing: &[&Migration]) -> Result<()> {
     let Some(first) = missing.first() else { return Ok(()) };
     if migrate == Migrate::Auto || (migrate == Migrate::NewFiles && state.is_empty) {
@@ -244,10 +265,10 @@ fn name_taken(detail: &str) -> Error {
     Error::new(ErrorKind::NameTaken, message)
 }
 
-fn migrations() -> Result<Vec<Migration>> {
+fn migrations() -> Vec<Migration> {
     let mut migrations = embedded::migrations::runner().get_migrations().clone();
     migrations.sort();
-    Ok(migrations)
+    migrations
 }
 
 fn row_of(migration: &Migration) -> Applied {

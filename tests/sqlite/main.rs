@@ -10,6 +10,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod linux;
 mod opening;
+mod outbox;
 #[cfg(target_os = "linux")]
 mod peers;
 mod plain_sql;

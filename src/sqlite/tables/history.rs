@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension};
 // The table as refinery makes it, under our name.
 const CREATE: &str = "CREATE TABLE bus_schema_history (
     version INT4 PRIMARY KEY, name VARCHAR(255), applied_on VARCHAR(255), checksum VARCHAR(255))";
-const EXISTS: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'bus_schema_history'";
+// Of the connection's own file: names without a schema mean `main` here.
+const EXISTS: &str = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'bus_schema_history'";
 const FIRST_BUS_NAME: &str =
     "SELECT name FROM sqlite_schema WHERE substr(lower(name), 1, 4) = 'bus_' LIMIT 1";
 const ANY_NAME: &str = "SELECT 1 FROM sqlite_schema LIMIT 1";
@@ -27,7 +28,7 @@ pub(crate) fn is_schema_empty(conn: &Connection) -> rusqlite::Result<bool> {
 }
 
 pub(crate) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
-    conn.query_row(EXISTS, [], |_| Ok(())).optional().map(|found| found.is_some())
+    conn.prepare_cached(EXISTS)?.query_row([], |_| Ok(())).optional().map(|found| found.is_some())
 }
 
 /// A name of the bus that the schema holds.

@@ -16,7 +16,7 @@ const GET: &str = "SELECT value FROM bus_meta WHERE key = ?1";
 const SET: &str = "INSERT INTO bus_meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 pub(crate) fn get(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
-    conn.query_row(GET, [key], |row| row.get(0)).optional()
+    conn.prepare_cached(GET)?.query_row([key], |row| row.get(0)).optional()
 }
 
 pub(crate) fn set(conn: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {

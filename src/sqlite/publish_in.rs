@@ -1,0 +1,63 @@
+//! Publishing in a transaction of the host's own: the outbox.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::clock::{Clock, SystemClock};
+use crate::defaults::{DEDUP_WINDOW, MAX_PAYLOAD};
+use crate::error::{Error, ErrorKind, Result};
+use crate::publish::{PubAck, Publish};
+use crate::sqlite::publishing::publish;
+use crate::sqlite::writer::{Failure, Tx};
+use crate::sqlite::{fault, schema};
+
+/// Publishes in a transaction of your own, on your own connection to the file of a bus: the message is there if, and only
+/// if, the transaction is committed. The sequence in the acknowledgement is a promise that the commit makes good.
+///
+/// `message_id` (within 2 minutes) and `expect_last` mean what they mean on a bus; a refusal leaves nothing behind, and the
+/// transaction open. The message's durability is that of your commit, by your connection's `synchronous`. Readers notice it as
+/// they do any program's commits; with [`SqliteBus::attach`](crate::SqliteBus::attach) at once.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+/// use rowbus::rusqlite::{Connection, TransactionBehavior::Immediate};
+/// use rowbus::{MessengerExt, Publish, SqliteBus};
+///
+/// let bus = SqliteBus::open(&path).await?;
+/// let mut created = bus.stream("orders.created").await?;
+/// let mut conn = Connection::open(&path).unwrap();
+/// conn.execute_batch("CREATE TABLE orders (item TEXT)").unwrap();
+///
+/// let tx = conn.transaction_with_behavior(Immediate).unwrap();
+/// tx.execute("INSERT INTO orders VALUES ('pizza')", []).unwrap();
+/// rowbus::sqlite::publish_in(&tx, Publish::new("orders.created", "pizza"))?;
+/// tx.commit().unwrap();                                          // both, or neither
+/// assert_eq!(created.next().await.unwrap()?.text(), Some("pizza"));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As publishing on a bus: `InvalidSubject`, `InvalidHeader`, `InvalidOption`, `PayloadTooLarge` (1 MiB), `WrongSequence`. `InvalidOption`
+/// if the connection has no open transaction, or its own file has no bus, also where a bus is ATTACHed: a transaction over two
+/// files is not one after a power cut. `SchemaTooNew`; `Busy`, `DiskFull`, … if the statement fails.
+pub fn publish_in(conn: &Connection, message: Publish) -> Result<PubAck> {
+    let event = message.into_parts()?;
+    event.check_size(MAX_PAYLOAD)?;
+    if conn.is_autocommit() {
+        let message = "the connection has no transaction open; begin one, best with BEGIN IMMEDIATE";
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
+    schema::check_main(conn)?;
+    let now = SystemClock.unix_millis();
+    let mut tx = Tx::new(conn, now, millis(DEDUP_WINDOW), false);
+    publish(&mut tx, &event).map_err(|failure| match failure {
+        Failure::Refused(error) => error,
+        Failure::Sqlite(error) => fault::error("publishing in a transaction", error),
+    })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
