@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub deduplication: bool,
     /// `expect_last` is checked.
     pub expect_last: bool,
+    /// A request waits until its deadline for a server that starts late.
+    pub waits_for_servers: bool,
+    /// `as_durable` gives a bus that keeps jobs.
+    pub jobs: bool,
 }
 
 impl Capabilities {

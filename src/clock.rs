@@ -3,10 +3,29 @@
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where a bus takes the time from: event times and the window against duplicates.
+/// Where a bus takes the time from: event times, due times and the window against duplicates from the wall clock; leases and
+/// deadlines from the time awake, which no clock setting moves.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn unix_millis(&self) -> i64;
+
+    /// Milliseconds that the machine was awake since it was started, the same for all of its processes. On systems other
+    /// than Linux it is the wall clock.
+    fn awake_millis(&self) -> i64 {
+        awake_millis()
+    }
+}
+
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+fn awake_millis() -> i64 {
+    // CLOCK_MONOTONIC stands still in suspend.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+#[cfg(not(all(feature = "sqlite", target_os = "linux")))]
+fn awake_millis() -> i64 {
+    SystemClock.unix_millis()
 }
 
 /// The system's wall clock.

@@ -24,7 +24,34 @@ pub const PAGE: usize = 512;
 pub const PAGE_BYTES: usize = 4 << 20;
 /// Operations that share one transaction, at most.
 pub const BATCH: usize = 512;
-/// Events and bytes that the backend in memory keeps for replay.
+/// Events that the backend in memory keeps for replay.
 pub const MEMORY_LOG: usize = 65_536;
 /// Bytes of payload that the backend in memory keeps for replay: 64 MiB.
 pub const MEMORY_LOG_BYTES: usize = 64 << 20;
+
+/// How long a request waits for its reply.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest timeout of a request: a day. What takes longer is a job.
+pub const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How long a server holds what it has taken without renewing it; a request half its timeout, at most.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How long a handler may run before its lease is no longer renewed.
+pub const MAX_RUN: Duration = Duration::from_secs(3600);
+/// Handlers of one service that run at the same time.
+pub const CONCURRENCY: usize = 16;
+/// How often a job is tried.
+pub const MAX_ATTEMPTS: u32 = 20;
+/// The time between a job's first failure and its second attempt; doubled at each attempt.
+pub const BACKOFF: Duration = Duration::from_secs(1);
+/// The longest time between two attempts of a job.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// How much a backoff varies, so that what failed together is not tried again together: 20 % either way.
+pub const BACKOFF_JITTER_PERCENT: u64 = 20;
+/// How long the reply of a job is kept.
+pub const KEEP_REPLY: Duration = Duration::from_secs(3600);
+/// How long `close` and a service's `stop` wait for handlers that run.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(10);
+/// Parts of a reply that wait in memory for a slow caller.
+pub const PARTS_BUFFER: usize = 64;
+/// A unique key or a key of jobs that run one after the other, in bytes.
+pub const MAX_KEY: usize = 255;

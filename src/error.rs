@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -28,6 +30,15 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// What a handler said beside its message.
+    said: Said,
+}
+
+/// The code and the body of a handler's error.
+#[derive(Default)]
+struct Said {
+    code: Option<Box<str>>,
+    body: Bytes,
 }
 
 /// The kinds of [`Error`]: what a program can react to.
@@ -74,6 +85,22 @@ pub enum ErrorKind {
         /// The newest sequence that the log has given out.
         newest: u64,
     },
+    /// The server's handler failed or panicked, or answered with what cannot be sent. [`Error::code`] and [`Error::body`] are
+    /// what it said beside the message.
+    Handler,
+    /// No answer came in time. The request was withdrawn, and a handler that still runs sees that it is cancelled.
+    RequestTimeout,
+    /// Nobody serves the subject, and the request was not to wait for somebody who does.
+    NoResponders,
+    /// The server died or lost its lease, and the request was not to be given to another.
+    ServerLost,
+    /// A job was cancelled before it was done.
+    Cancelled,
+    /// There is no such job, dead letter or reply, or none any more.
+    NotFound,
+    /// The lease on a request has ended: it was given to another server, cancelled or withdrawn. What this one does for it
+    /// changes nothing any more.
+    LeaseLost,
     /// The bus was closed.
     Closed,
     /// The file stayed locked by others until the deadline. Nothing was written.
@@ -122,7 +149,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind. Backends outside this crate use it as well.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None, said: Said::default() }) }
     }
 
     /// An error of this kind with the error that caused it.
@@ -131,7 +158,24 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(source.into()) }) }
+        let source = Some(source.into());
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source, said: Said::default() }) }
+    }
+
+    /// [`ErrorKind::Handler`]: what a handler said when it failed.
+    pub fn handler(message: impl Into<String>, code: Option<Box<str>>, body: Bytes) -> Self {
+        let (kind, message, said) = (ErrorKind::Handler, message.into(), Said { code, body });
+        Self { inner: Arc::new(Inner { kind, message, source: None, said }) }
+    }
+
+    /// The code that a handler gave its error; `None` for all other kinds.
+    pub fn code(&self) -> Option<&str> {
+        self.inner.said.code.as_deref()
+    }
+
+    /// The body that a handler gave its error; empty for all other kinds.
+    pub fn body(&self) -> &Bytes {
+        &self.inner.said.body
     }
 
     /// What a program can react to.
@@ -149,6 +193,18 @@ impl Error {
     /// [`ErrorKind::Closed`].
     pub fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the bus is closed")
+    }
+
+    /// [`ErrorKind::LeaseLost`]: another attempt, or nobody, holds the request now.
+    pub fn lease_lost() -> Self {
+        let message = "the lease has ended: the request was given to another server, cancelled or withdrawn";
+        Self::new(ErrorKind::LeaseLost, message)
+    }
+
+    /// [`ErrorKind::NotFound`]: a job of this id.
+    pub fn no_such_job(id: &str) -> Self {
+        let message = format!("no job {id:?}: it never was, or its reply is no longer kept");
+        Self::new(ErrorKind::NotFound, message)
     }
 
     /// [`ErrorKind::Gap`]: these events may be missing.
@@ -193,6 +249,9 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
         debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        if let Some(code) = self.code() {
+            debug.field("code", &code);
+        }
         if let Some(source) = &self.inner.source {
             debug.field("source", source);
         }

@@ -40,11 +40,15 @@ pub mod defaults;
 mod error;
 mod filter;
 mod headers;
+mod job;
 mod message;
 mod publish;
+mod retry;
 pub mod sql;
 mod subject;
 
+#[cfg(feature = "async")]
+mod call;
 #[cfg(feature = "async")]
 mod capabilities;
 #[cfg(feature = "async")]
@@ -52,15 +56,27 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "async")]
+mod durable;
+#[cfg(feature = "async")]
 mod ext;
 #[cfg(feature = "async")]
 mod future;
+#[cfg(feature = "async")]
+mod handler;
 #[cfg(feature = "async")]
 mod inmem;
 #[cfg(feature = "async")]
 mod mailbox;
 #[cfg(feature = "async")]
 mod messenger;
+#[cfg(feature = "async")]
+mod reply;
+#[cfg(feature = "async")]
+mod request;
+#[cfg(feature = "async")]
+mod serve;
+#[cfg(feature = "async")]
+mod service;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "async")]
@@ -71,18 +87,28 @@ mod trie;
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
 pub use headers::Headers;
+pub use job::{Job, JobParts, RunAt, Unique};
 pub use message::Message;
 pub use publish::{Durability, PubAck, Publish, PublishParts};
+pub use retry::Backoff;
 pub use subject::Subject;
 
 #[cfg(feature = "async")]
 pub use {
+    call::{Call, CallControl},
     capabilities::Capabilities,
     clock::{Clock, SystemClock},
+    durable::{
+        Dead, DeadLetter, Durable, DurableExt, Failure, JobHandle, JobId, JobInfo, JobState,
+    },
     ext::MessengerExt,
     future::BoxFuture,
+    handler::{Handler, HandlerError, handler_fn},
     inmem::{InMemBuilder, InMemBus},
     messenger::Messenger,
+    reply::{Replies, Reply, ReplySource, Response},
+    request::{Request, RequestParts},
+    serve::{Serve, ServeParts, Service, ServiceControl},
     subscribe::{Source, StartAt, Subscribe, SubscribeParts, Subscription},
 };
 

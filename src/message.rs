@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::headers::Headers;
 use crate::subject::Subject;
 
-/// An event that was published: subject, payload, headers, and its place in the log.
+/// An event that was published, or a request as its server gets it: subject, payload, headers, and its place in the log or
+/// the queue.
 ///
 /// Cheap to clone: payload and headers are shared. `Debug` shows the payload's length and never its content.
 #[derive(Clone)]

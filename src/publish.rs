@@ -166,18 +166,26 @@ impl PublishParts {
     /// # Errors
     /// [`ErrorKind::PayloadTooLarge`].
     pub fn check_size(&self, limit: usize) -> Result<()> {
-        let size = self.payload.len() + self.headers.encoded_len();
-        if size <= limit {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::PayloadTooLarge { size: size as u64, limit: limit as u64 },
-            format!(
-                "the message on {:?} has {size} bytes with its headers, and at most {limit} are allowed",
-                self.subject
-            ),
-        ))
+        check_size("message", &self.subject, &self.payload, &self.headers, limit)
     }
+}
+
+/// Refuses what is larger than `limit` bytes with its headers.
+pub(crate) fn check_size(
+    what: &str,
+    subject: &Subject,
+    payload: &Bytes,
+    headers: &Headers,
+    limit: usize,
+) -> Result<()> {
+    let size = payload.len() + headers.encoded_len();
+    if size <= limit {
+        return Ok(());
+    }
+    let kind = ErrorKind::PayloadTooLarge { size: size as u64, limit: limit as u64 };
+    let message =
+        format!("the {what} on {subject:?} has {size} bytes with its headers, and at most {limit} are allowed");
+    Err(Error::new(kind, message))
 }
 
 impl fmt::Debug for Publish {

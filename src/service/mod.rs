@@ -1,0 +1,11 @@
+//! Services, whatever the backend: a loop that takes and settles, tasks that handle, and what handlers may ask for.
+
+mod call_state;
+mod catch;
+mod desk;
+mod handle;
+mod pump;
+
+pub(crate) use desk::{Claimed, Desk, Finished, Settled, Ticket, Traits, Verdict, millis, renew_after};
+pub(crate) use handle::PumpHandle;
+pub(crate) use pump::{Pump, Renewal};

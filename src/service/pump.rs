@@ -1,0 +1,414 @@
+//! The loop of one service: it writes down what has finished and takes what is next, in one step, and starts a task for each
+//! request that it has taken.
+//!
+//! While a step is being written, more handlers finish, and go with the next: company makes batches by itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::call::Call;
+use crate::error::{Error, ErrorKind};
+use crate::filter::Filter;
+use crate::handler::{Handler, HandlerError};
+use crate::serve::ServeParts;
+use crate::service::call_state::CallState;
+use crate::service::catch::catch_unwind;
+use crate::service::desk::{Claimed, Desk, Finished, Settled, Ticket, Verdict, millis, renew_after};
+
+pub(crate) struct Pump {
+    desk: Arc<dyn Desk>,
+    serve: Arc<ServeParts>,
+    handler: Arc<dyn Handler>,
+    runtime: Handle,
+    state: Mutex<State>,
+    /// There is something to do for the loop.
+    work: Notify,
+    /// Something has changed for who waits for the end.
+    progress: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// There may be something to take.
+    look: bool,
+    finished: Vec<Finished>,
+    /// Who wants to know whether what it finished counted.
+    told: HashMap<Ticket, oneshot::Sender<bool>>,
+    running: HashMap<Ticket, Running>,
+    phase: Phase,
+    /// Tickets that are being written down.
+    settling: bool,
+    error: Option<Error>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// Takes nothing new.
+    Draining,
+    Ended,
+}
+
+struct Running {
+    call: Arc<CallState>,
+    task: Option<AbortHandle>,
+    /// In awake milliseconds.
+    lease: i64,
+    renew_at: i64,
+    run_until: i64,
+}
+
+/// A lease to be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Renewal {
+    pub(crate) ticket: Ticket,
+    /// In awake milliseconds.
+    pub(crate) until: i64,
+}
+
+struct Step {
+    finished: Vec<Finished>,
+    most: usize,
+}
+
+/// Between tries to write what could not be written.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl Pump {
+    /// Starts the loop on the runtime of the caller.
+    pub(crate) fn start(desk: Arc<dyn Desk>, serve: ServeParts, handler: Arc<dyn Handler>) -> Arc<Self> {
+        let state = State { look: true, ..State::default() };
+        let pump = Arc::new(Self {
+            desk,
+            serve: Arc::new(serve),
+            handler,
+            runtime: Handle::current(),
+            state: Mutex::new(state),
+            work: Notify::new(),
+            progress: Notify::new(),
+        });
+        let looping = Arc::clone(&pump);
+        pump.runtime.spawn(async move { looping.run().await });
+        pump
+    }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.serve.filter
+    }
+
+    pub(super) fn desk(&self) -> &dyn Desk {
+        &*self.desk
+    }
+
+    /// There may be something to take.
+    pub(crate) fn look(&self) {
+        let mut state = self.state();
+        if !state.look {
+            state.look = true;
+            let can = state.running.len() < self.serve.concurrency;
+            drop(state);
+            if can {
+                self.work.notify_one();
+            }
+        }
+    }
+
+    /// Whether it would take something if there were any.
+    pub(crate) fn is_hungry(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Open && !state.look && state.running.len() < self.serve.concurrency
+    }
+
+    /// Whether it holds any request.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.state().running.is_empty()
+    }
+
+    /// Leases to renew now, and when the next is due: in awake milliseconds.
+    pub(crate) fn renewals(&self, now: i64) -> (Vec<Renewal>, Option<i64>) {
+        let mut state = self.state();
+        let (mut due, mut next) = (Vec::new(), None::<i64>);
+        for (ticket, running) in &mut state.running {
+            if running.renew_at > running.run_until {
+                continue;
+            }
+            if running.renew_at <= now {
+                due.push(Renewal { ticket: *ticket, until: now.saturating_add(running.lease) });
+                running.renew_at = now.saturating_add(renew_after(running.lease));
+                if running.renew_at > running.run_until {
+                    continue;
+                }
+            }
+            next = Some(next.map_or(running.renew_at, |next| next.min(running.renew_at)));
+        }
+        (due, next)
+    }
+
+    /// A handler had its lease made longer.
+    pub(super) fn extended(&self, ticket: Ticket, until: i64) {
+        if let Some(running) = self.state().running.get_mut(&ticket) {
+            running.run_until = running.run_until.max(until);
+            // Renewed at its own pace from there on, and never to an earlier end.
+            running.renew_at = running.renew_at.max(until.saturating_sub(running.lease));
+        }
+    }
+
+    /// Tells the handler of this ticket, if it is one of this service, that its answer is wanted no more.
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        if let Some(running) = self.state().running.get(&ticket) {
+            running.call.cancel();
+        }
+    }
+
+    /// Notes how an attempt ended; `false` if that was noted before.
+    pub(super) fn finish(&self, finished: Finished, told: Option<oneshot::Sender<bool>>) -> bool {
+        let mut state = self.state();
+        let ticket = finished.ticket;
+        if state.running.remove(&ticket).is_none() {
+            return false;
+        }
+        state.finished.push(finished);
+        if let Some(told) = told {
+            state.told.insert(ticket, told);
+        }
+        drop(state);
+        self.work.notify_one();
+        self.progress.notify_waiters();
+        true
+    }
+
+    /// Takes nothing new, waits for what runs as long as the grace period, and gives back the rest.
+    pub(crate) async fn stop(&self) -> Option<Error> {
+        self.drain();
+        let ends = async {
+            loop {
+                let progress = self.progress.notified();
+                let mut progress = std::pin::pin!(progress);
+                progress.as_mut().enable();
+                if self.is_settled() {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(self.serve.grace, ends).await.is_err() {
+            self.release_all();
+        }
+        self.ended().await
+    }
+
+    /// Ends at once: handlers are dropped where they stand, and what they held is given back.
+    pub(crate) fn abort(&self) {
+        self.drain();
+        self.release_all();
+    }
+
+    /// Ends at once, and gives nothing back: there is nobody to give it to any more.
+    pub(crate) fn end(&self, error: Option<Error>) {
+        let running = {
+            let mut state = self.state();
+            state.phase = Phase::Ended;
+            state.error = state.error.take().or(error);
+            state.told.clear();
+            state.finished.clear();
+            std::mem::take(&mut state.running)
+        };
+        for running in running.into_values() {
+            running.call.cancel();
+            running.task.inspect(AbortHandle::abort);
+        }
+        self.work.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    /// Returns when the service has ended.
+    pub(crate) async fn ended(&self) -> Option<Error> {
+        loop {
+            let progress = self.progress.notified();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            {
+                let state = self.state();
+                if state.phase == Phase::Ended {
+                    return state.error.clone();
+                }
+            }
+            progress.await;
+        }
+    }
+
+    fn drain(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Draining;
+        }
+        drop(state);
+        self.work.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    fn release_all(&self) {
+        let running = {
+            let mut state = self.state();
+            let running = std::mem::take(&mut state.running);
+            state.finished.extend(running.values().map(|running| Finished {
+                ticket: running.call.ticket,
+                traits: running.call.traits,
+                verdict: Verdict::Released,
+            }));
+            running
+        };
+        for running in running.into_values() {
+            running.call.cancel();
+            running.task.inspect(AbortHandle::abort);
+        }
+        self.work.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Ended
+            || (state.running.is_empty() && state.finished.is_empty() && !state.settling)
+    }
+
+    async fn run(self: Arc<Self>) {
+        while let Some(step) = self.next_step().await {
+            let finished = Arc::new(step.finished);
+            loop {
+                match self.desk.settle(&self.serve, Arc::clone(&finished), step.most).await {
+                    Ok(settled) => {
+                        self.settled(&finished, settled);
+                        break;
+                    }
+                    Err(error) if is_over(&error) => {
+                        self.end((error.kind() != ErrorKind::Closed).then_some(error));
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, filter = %self.serve.filter, "a service could not write; it tries again");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for something to write or to take; `None` when the service has ended.
+    async fn next_step(&self) -> Option<Step> {
+        // What was just started may be done by the time that everybody else has had a turn.
+        if self.is_busy() {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            {
+                let mut state = self.state();
+                let free = self.serve.concurrency.saturating_sub(state.running.len());
+                let most = if state.look && state.phase == Phase::Open { free } else { 0 };
+                if most > 0 || !state.finished.is_empty() {
+                    if most > 0 {
+                        state.look = false;
+                    }
+                    state.settling = true;
+                    return Some(Step { finished: std::mem::take(&mut state.finished), most });
+                }
+                if state.phase == Phase::Draining && state.running.is_empty() {
+                    state.phase = Phase::Ended;
+                }
+                if state.phase == Phase::Ended {
+                    drop(state);
+                    self.progress.notify_waiters();
+                    return None;
+                }
+            }
+            self.work.notified().await;
+        }
+    }
+
+    fn settled(self: &Arc<Self>, finished: &[Finished], settled: Settled) {
+        for ticket in &settled.stale {
+            tracing::warn!(
+                sequence = ticket.sequence,
+                attempt = ticket.attempt,
+                "a lease had ended before its handler did; what it did changed nothing"
+            );
+        }
+        let now = self.desk.awake_millis();
+        let mut told = Vec::new();
+        let mut state = self.state();
+        state.settling = false;
+        if !state.told.is_empty() {
+            for finished in finished {
+                if let Some(teller) = state.told.remove(&finished.ticket) {
+                    told.push((teller, !settled.stale.contains(&finished.ticket)));
+                }
+            }
+        }
+        state.look |= settled.more;
+        let open = state.phase == Phase::Open;
+        for claimed in settled.claimed {
+            if open {
+                self.begin(&mut state, claimed, now);
+            } else {
+                // It was taken while the service came to its end.
+                let (ticket, traits) = (claimed.ticket, claimed.traits);
+                state.finished.push(Finished { ticket, traits, verdict: Verdict::Released });
+            }
+        }
+        drop(state);
+        for (teller, counted) in told {
+            let _ = teller.send(counted);
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Starts the handler's task. With the lock held, so that it is among those that run before it can end.
+    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, now: i64) {
+        let Claimed { ticket, id, message, lease, traits } = claimed;
+        let call = Arc::new(CallState::new(ticket, traits, self));
+        let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
+        let given = Call::new(message, id, attempt, Arc::clone(&call) as _);
+        let pump = Arc::clone(self);
+        let task = self.runtime.spawn(async move {
+            let limit = pump.desk.max_payload();
+            // Making the future is the handler's own code as well.
+            let handler = Arc::clone(&pump.handler);
+            let handled = catch_unwind(async move { handler.handle(given).await }).await;
+            let verdict = match handled {
+                Ok(Ok(response)) => match response.check_size(limit) {
+                    Ok(()) => Verdict::Answered(response),
+                    Err(error) => Verdict::Failed(HandlerError::from(error).with_code("payload_too_large")),
+                },
+                Ok(Err(error)) => Verdict::Failed(error),
+                Err(panic) => Verdict::Failed(HandlerError::new(panic).with_code("panic")),
+            };
+            pump.finish(Finished { ticket, traits, verdict }, None);
+        });
+        let running = Running {
+            call,
+            task: Some(task.abort_handle()),
+            lease,
+            renew_at: now.saturating_add(renew_after(lease)),
+            run_until: now.saturating_add(millis(self.serve.max_run)),
+        };
+        state.running.insert(ticket, running);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether no later try can succeed.
+fn is_over(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Closed | ErrorKind::FileReplaced | ErrorKind::Forked | ErrorKind::Corrupt | ErrorKind::NotADatabase
+    )
+}
