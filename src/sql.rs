@@ -21,6 +21,11 @@ use crate::publish::Publish;
 pub const INSERT_EVENT: &str =
     "INSERT INTO bus_events (subject, data, headers, created_at, message_id) VALUES (?1, ?2, ?3, ?4, ?5)";
 
+/// Adds one job. The only statement that enqueues.
+pub const INSERT_JOB: &str = "INSERT INTO bus_requests (id, subject, headers, priority, ready, run_at, expires_at, key, unique_key, unique_until,
+    max_attempts, backoff, backoff_max, keep_for, created_at, data)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+
 /// A statement and what to bind to its numbered parameters, in order.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -58,6 +58,8 @@ pub(crate) struct Claimed {
 pub(crate) struct Traits {
     /// A request, whose caller waits; else a job.
     pub(crate) is_request: bool,
+    /// Who waits, as the backend knows it.
+    pub(crate) caller: Option<i64>,
     pub(crate) has_key: bool,
     pub(crate) is_unique: bool,
 }

@@ -6,6 +6,6 @@ mod desk;
 mod handle;
 mod pump;
 
-pub(crate) use desk::{Claimed, Desk, Finished, Settled, Ticket, Traits, Verdict, millis, renew_after};
+pub(crate) use desk::{Claimed, Desk, Finished, Settled, Ticket, Traits, Verdict, millis};
 pub(crate) use handle::PumpHandle;
 pub(crate) use pump::{Pump, Renewal};

@@ -166,6 +166,13 @@ impl Pump {
         }
     }
 
+    /// The same for whichever attempt it is.
+    pub(crate) fn cancel_sequence(&self, sequence: i64) {
+        let state = self.state();
+        let of = state.running.iter().filter(|(ticket, _)| ticket.sequence == sequence);
+        of.for_each(|(_, running)| running.call.cancel());
+    }
+
     /// Notes how an attempt ended; `false` if that was noted before.
     pub(super) fn finish(&self, finished: Finished, told: Option<oneshot::Sender<bool>>) -> bool {
         let mut state = self.state();

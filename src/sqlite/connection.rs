@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::defaults::BUSY_DEADLINE;
@@ -95,7 +96,10 @@ impl fmt::Debug for Opener {
 }
 
 fn set_up(conn: &mut Connection, purpose: Purpose) -> rusqlite::Result<()> {
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(96);
+    // Plans are made without a look at the values that are bound. Where the planner compares one with the condition of
+    // a partial index, SQLite would prepare the statement anew at each execution: 12 µs for each claim.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // What others put into the schema of a shared file runs no function with side effects.
     conn.pragma_update(None, "trusted_schema", false)?;
     match purpose {

@@ -1,7 +1,7 @@
 //! The parts of an open bus, and the order in which they begin and end.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::Result;
 use crate::sqlite::builder::Options;
@@ -12,8 +12,10 @@ use crate::sqlite::open;
 use crate::sqlite::peers::{self, Peer};
 use crate::sqlite::process::Process;
 use crate::sqlite::stream::Readers;
-use crate::sqlite::tail::{Tail, TailSetup};
+use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::WakeBits;
+use crate::sqlite::watcher::{Watcher, WatcherSetup};
+use crate::sqlite::work::Work;
 use crate::sqlite::writer::{WriteConnection, Writer};
 
 pub(crate) struct Core {
@@ -22,6 +24,8 @@ pub(crate) struct Core {
     process: Process,
     writer: Arc<Writer>,
     readers: Readers,
+    work: Arc<Work>,
+    watcher: Arc<Watcher>,
     checkpointer: Arc<Checkpointer>,
     links: Arc<Links>,
 }
@@ -37,18 +41,28 @@ impl Core {
             move |damaged| links.quarantine(damaged)
         };
         let log = Log::open(&opener, identity.clone(), quarantine(&links))?;
-        let upkeep = Arc::clone(&links);
-        let tail = Tail::new(TailSetup {
+        let (upkeep, chores) = (Arc::clone(&links), Arc::new(OnceLock::<Weak<Work>>::new()));
+        let seldom = Arc::clone(&chores);
+        let watcher = Watcher::new(WatcherSetup {
             opener: opener.clone(),
             identity: identity.clone(),
             bell: Arc::clone(&links.bell),
             floor: options.floor,
-            quarantine: Box::new(quarantine(&links)),
-            upkeep: Box::new(move || upkeep.upkeep()),
+            upkeep: Box::new(move || {
+                upkeep.upkeep();
+                if let Some(work) = seldom.get().and_then(Weak::upgrade) {
+                    work.upkeep();
+                }
+            }),
         });
+        let tail = Tail::new(Arc::clone(&watcher), quarantine(&links));
+        let work = Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher));
+        let _ = chores.set(Arc::downgrade(&work));
+        watcher.watch_for(vec![Arc::downgrade(&work) as _, Arc::downgrade(&tail) as _]);
         let checkpointer = Arc::new(Checkpointer::new(opener, identity));
         let listener = Listener {
             tail: Arc::clone(&tail),
+            work: Arc::clone(&work),
             checkpointer: Arc::clone(&checkpointer),
             links: Arc::clone(&links),
         };
@@ -58,7 +72,7 @@ impl Core {
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
         links.upkeep();
         let (process, readers) = (Process::current(), Readers { log, tail });
-        Ok(Arc::new(Self { path, options, process, writer, readers, checkpointer, links }))
+        Ok(Arc::new(Self { path, options, process, writer, readers, work, watcher, checkpointer, links }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,11 +96,16 @@ impl Core {
         &self.readers
     }
 
+    pub(crate) fn work(&self) -> &Arc<Work> {
+        &self.work
+    }
+
     /// Has every reader look.
     pub(crate) fn nudge(&self) {
         if self.process.check().is_ok() {
             self.links.bell.ring(WakeBits::EVERYTHING);
-            self.readers.tail.nudge();
+            self.work.nudge();
+            self.watcher.wake();
         }
     }
 
@@ -105,9 +124,11 @@ impl Core {
     /// Ends everything; blocks until it has ended. What was queued is written first, so that streams of this process
     /// still get it; the last connection to close moves the WAL into the database.
     pub(crate) fn stop(&self) {
+        self.work.stop_all();
         self.links.leave();
         self.writer.stop();
-        self.readers.tail.stop(None);
+        self.readers.tail.end(None);
+        self.watcher.stop();
         self.readers.log.close();
         self.checkpointer.stop();
     }

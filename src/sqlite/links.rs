@@ -14,6 +14,7 @@ use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::{Bell, WakeBits};
+use crate::sqlite::work::Work;
 use crate::sqlite::writer::{CommitListener, Operation, Writer};
 
 pub(crate) struct Links {
@@ -77,8 +78,18 @@ impl Links {
         }
     }
 
+    /// The same on the way out: it is done if it can be at once.
+    pub(crate) fn write_leaving<O: Operation>(&self, operation: O) {
+        self.write(operation, LEAVING);
+    }
+
+    /// The writer, while there is one.
+    pub(crate) fn writer(&self) -> Option<Arc<Writer>> {
+        self.writer.get().and_then(Weak::upgrade)
+    }
+
     fn write<O: Operation>(&self, operation: O, within: Duration) {
-        if let Some(writer) = self.writer.get().and_then(Weak::upgrade) {
+        if let Some(writer) = self.writer() {
             writer.run_detached(operation, within);
         }
     }
@@ -87,6 +98,7 @@ impl Links {
 /// Carries the writer's news to whom they concern.
 pub(crate) struct Listener {
     pub(crate) tail: Arc<Tail>,
+    pub(crate) work: Arc<Work>,
     pub(crate) checkpointer: Arc<Checkpointer>,
     pub(crate) links: Arc<Links>,
 }
@@ -99,11 +111,13 @@ impl CommitListener for Listener {
     fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker> {
         // Other processes first: they have further to go.
         self.links.bell.ring(changed);
+        self.work.committed(changed);
         self.tail.committed(events, appended)
     }
 
     fn now_and_then(&self) {
         self.links.upkeep();
+        self.work.upkeep();
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {

@@ -10,6 +10,7 @@ mod byte_lock;
 mod checkpoint;
 mod connection;
 mod core;
+mod durable;
 mod fault;
 mod identity;
 mod links;
@@ -27,6 +28,8 @@ mod tables;
 mod tail;
 mod version;
 mod wake;
+mod watcher;
+mod work;
 mod writer;
 
 use std::fmt;
@@ -40,11 +43,16 @@ pub use publish_in::publish_in;
 pub use schema::Migrate;
 
 use crate::capabilities::Capabilities;
+use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::future::BoxFuture;
+use crate::handler::Handler;
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{Durability, PubAck, Publish, PublishParts};
+use crate::reply::{Replies, Reply};
+use crate::request::Request;
+use crate::serve::{Serve, Service};
 use crate::subject::Subject;
 use crate::subscribe::{Subscribe, Subscription};
 use builder::Options;
@@ -175,9 +183,35 @@ impl Messenger for SqliteBus {
         })
     }
 
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply>> {
+        Box::pin(async move {
+            self.core.check_process()?;
+            self.core.work().call(request.into_parts()?, false).await?.last().await
+        })
+    }
+
+    fn call_stream(&self, request: Request) -> BoxFuture<'_, Result<Replies>> {
+        Box::pin(async move {
+            self.core.check_process()?;
+            self.core.work().call(request.into_parts()?, true).await
+        })
+    }
+
+    fn serve_with(&self, serve: Serve, handler: Arc<dyn Handler>) -> BoxFuture<'_, Result<Service>> {
+        Box::pin(async move {
+            self.core.check_process()?;
+            self.core.work().serve(serve.into_parts()?, handler).await
+        })
+    }
+
+    fn as_durable(&self) -> Result<Arc<dyn Durable>> {
+        Ok(Arc::new(self.clone()))
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.core.check_process()?;
+            self.core.work().close().await;
             let core = Arc::clone(&self.core);
             off_runtime(move || {
                 core.stop();
@@ -191,6 +225,7 @@ impl Messenger for SqliteBus {
         let mut has = Capabilities::none();
         (has.durable, has.replay, has.total_order, has.lossless) = (true, true, true, true);
         (has.atomic_batches, has.deduplication, has.expect_last) = (true, true, true);
+        (has.waits_for_servers, has.jobs) = (true, true);
         has
     }
 }

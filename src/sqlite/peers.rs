@@ -43,6 +43,8 @@ pub(crate) struct Presence {
     database: PathBuf,
     name: String,
     byte: u64,
+    /// A filter a line.
+    serves: Mutex<String>,
     held: Mutex<Arc<Held>>,
 }
 
@@ -59,7 +61,8 @@ impl Presence {
         // At random from a range so large that no byte is taken twice.
         let byte = byte_lock::FIRST_PEER + (uuid::Uuid::new_v4().as_u64_pair().0 >> 2);
         let held = Mutex::new(Held::take(database, byte)?);
-        Some(Self { database: database.to_owned(), name: name.to_owned(), byte, held })
+        let (database, name) = (database.to_owned(), name.to_owned());
+        Some(Self { database, name, byte, serves: Mutex::default(), held })
     }
 
     /// What writes the row, while there is none. Where the sidecar was deleted or replaced, others take this bus for dead;
@@ -74,14 +77,57 @@ impl Presence {
         if held.registered.load(Ordering::Relaxed) {
             return None;
         }
+        Some(self.register(&held))
+    }
+
+    /// What tells others which subjects are served here, a filter a line; `None` if they were told.
+    pub(crate) fn serving(&self, filters: String) -> Option<Register> {
+        {
+            let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+            if *serves == filters {
+                return None;
+            }
+            *serves = filters;
+        }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // Until it is written, every registration says it again.
+        held.registered.store(false, Ordering::Relaxed);
+        Some(self.register(&held))
+    }
+
+    /// The byte that stands for this peer, as rows have it.
+    pub(crate) fn slot(&self) -> i64 {
+        self.byte.cast_signed()
+    }
+
+    pub(crate) fn is_self(&self, slot: i64) -> bool {
+        slot == self.slot()
+    }
+
+    pub(crate) fn is_alive(&self, slot: i64) -> bool {
+        self.held().is_alive(slot)
+    }
+
+    /// Whether the sidecar is that of the others: else nobody can be told to be dead.
+    pub(crate) fn is_sure(&self) -> bool {
+        sidecar::is_at(&self.held().file, &self.database)
+    }
+
+    fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn register(&self, held: &Arc<Held>) -> Register {
+        let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let peer = NewPeer {
             slot: self.byte.cast_signed(),
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
+            serves: (!serves.is_empty()).then_some(serves),
             boot_id: boot::id(),
         };
-        Some(Register { peer, held: Arc::clone(&held), database: self.database.clone() })
+        Register { peer, held: Arc::clone(held), database: self.database.clone() }
     }
 
     /// What takes the row away, which may be about to be written.
@@ -91,7 +137,7 @@ impl Presence {
 
     /// Tells the living from the dead.
     pub(crate) fn sort(&self, rows: Vec<PeerRow>) -> (Vec<Peer>, Option<Bury>) {
-        let held = Arc::clone(&self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let held = self.held();
         let (living, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| held.is_alive(row.slot));
         let slots: Vec<_> = dead.into_iter().map(|row| row.slot).collect();
         let living = living.into_iter().map(|row| self.peer(row)).collect();
@@ -156,9 +202,10 @@ impl Operation for Register {
                 peers::remove(tx.conn, row.slot)?;
             }
         }
-        // It may be tried, or be there, a second time.
-        peers::remove(tx.conn, self.peer.slot)?;
-        peers::add(tx.conn, &self.peer, tx.now)?;
+        // It may be there already, or be tried a second time.
+        if peers::update(tx.conn, &self.peer)? == 0 {
+            peers::add(tx.conn, &self.peer, tx.now)?;
+        }
         Ok(())
     }
 

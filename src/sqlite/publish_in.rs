@@ -1,13 +1,12 @@
 //! Publishing in a transaction of the host's own: the outbox.
 
-use std::time::Duration;
-
 use rusqlite::Connection;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::defaults::{DEDUP_WINDOW, MAX_PAYLOAD};
 use crate::error::{Error, ErrorKind, Result};
 use crate::publish::{PubAck, Publish};
+use crate::retry::millis;
 use crate::sqlite::publishing::publish;
 use crate::sqlite::writer::{Failure, Tx};
 use crate::sqlite::{fault, schema};
@@ -50,14 +49,9 @@ pub fn publish_in(conn: &Connection, message: Publish) -> Result<PubAck> {
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
     schema::check_main(conn)?;
-    let now = SystemClock.unix_millis();
-    let mut tx = Tx::new(conn, now, millis(DEDUP_WINDOW), false);
+    let mut tx = Tx::new(conn, &SystemClock, millis(DEDUP_WINDOW), false);
     publish(&mut tx, &event).map_err(|failure| match failure {
         Failure::Refused(error) => error,
         Failure::Sqlite(error) => fault::error("publishing in a transaction", error),
     })
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::retry_busy;
 use crate::sqlite::tables::history::{self, Applied};
-use crate::sqlite::tables::{events, meta};
+use crate::sqlite::tables::{dead_letters, events, meta, requests};
 use crate::sqlite::{boot, fault};
 
 mod embedded {
@@ -42,7 +42,7 @@ pub enum Migrate {
 const LOST_IDS_AT_MOST: i64 = 1 << 20;
 
 /// Tables whose ids are never to be given twice.
-const NUMBERED: [&str; 3] = [events::TABLE, "bus_requests", "bus_replies"];
+const NUMBERED: [&str; 3] = [events::TABLE, requests::TABLE, dead_letters::TABLE];
 
 /// Brings the file to this library's schema, or says why it cannot be used.
 pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) -> Result<()> {
@@ -103,6 +103,7 @@ fn migrate_locked(
             for table in NUMBERED {
                 events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
             }
+            requests::recover::new_boot(conn).map_err(failed)?;
         }
         if let Some(boot) = boot {
             meta::set(conn, meta::BOOT_ID, boot).map_err(failed)?;

@@ -219,7 +219,9 @@ pub(crate) fn adjoining(
 ) -> rusqlite::Result<Option<Adjoining>> {
     let mut statement = conn.prepare_cached(AFTER)?;
     let mut rows = statement.query([i64::try_from(after).unwrap_or(i64::MAX)])?;
-    let Some(mut row) = rows.next()? else { return Ok(None) };
+    let Some(mut row) = rows.next()? else {
+        return Ok(Some(Adjoining { messages: Vec::new(), end: true }));
+    };
     seen()?;
     let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
     loop {
@@ -289,6 +291,7 @@ pub(crate) mod tests {
     pub(crate) fn log() -> Connection {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(include_str!("../../../migrations/V1__bus.sql")).unwrap();
+        conn.execute_batch(include_str!("../../../migrations/V2__requests.sql")).unwrap();
         conn
     }
 

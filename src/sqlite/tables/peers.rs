@@ -5,8 +5,9 @@ use rusqlite::Connection;
 // Scans: the table has a row a process.
 const LIST: &str = "SELECT id, slot, name, pid, version, serves, started_at FROM bus_peers ORDER BY id";
 const ADD: &str =
-    "INSERT INTO bus_peers (slot, name, pid, version, boot_id, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    "INSERT INTO bus_peers (slot, name, pid, version, serves, boot_id, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 // By bus_peers_by_slot.
+const UPDATE: &str = "UPDATE bus_peers SET serves = ?2 WHERE slot = ?1";
 const REMOVE: &str = "DELETE FROM bus_peers WHERE slot = ?1";
 
 /// A row, as anybody may have written it.
@@ -30,6 +31,8 @@ pub(crate) struct NewPeer {
     pub(crate) name: String,
     pub(crate) pid: u32,
     pub(crate) version: &'static str,
+    /// A filter a line.
+    pub(crate) serves: Option<String>,
     pub(crate) boot_id: Option<String>,
 }
 
@@ -52,8 +55,13 @@ pub(crate) fn list(conn: &Connection) -> rusqlite::Result<Vec<PeerRow>> {
 }
 
 pub(crate) fn add(conn: &Connection, peer: &NewPeer, now: i64) -> rusqlite::Result<()> {
-    let NewPeer { slot, name, pid, version, boot_id } = peer;
-    conn.prepare_cached(ADD)?.execute((slot, name, pid, version, boot_id, now)).map(|_| ())
+    let NewPeer { slot, name, pid, version, serves, boot_id } = peer;
+    conn.prepare_cached(ADD)?.execute((slot, name, pid, version, serves, boot_id, now)).map(|_| ())
+}
+
+/// Says anew what is served; 0 if there is no row.
+pub(crate) fn update(conn: &Connection, peer: &NewPeer) -> rusqlite::Result<usize> {
+    conn.prepare_cached(UPDATE)?.execute((peer.slot, &peer.serves))
 }
 
 pub(crate) fn remove(conn: &Connection, slot: i64) -> rusqlite::Result<()> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::thread::JoinHandle;
 
 use crate::error::Error;
 use crate::filter::Filter;
@@ -18,7 +17,6 @@ pub(super) struct State {
     interest: Interest,
     pub(super) position: u64,
     pub(super) next_id: u64,
-    pub(super) thread: Option<JoinHandle<()>>,
     /// Why there is no more to come.
     pub(super) ended: Option<Error>,
     /// Readers to wake once the lock is released: a waker is foreign code, and may drop a stream, which wants the lock.

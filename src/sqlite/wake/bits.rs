@@ -11,6 +11,12 @@ pub(crate) struct WakeBits(u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Event = 1,
+    /// Something of a subject may be taken, or its time is another.
+    Request = 2,
+    /// Something that a peer waits for or holds: a reply, a cancellation.
+    Peer = 3,
+    /// A job that somebody asks for.
+    Job = 4,
 }
 
 const BITS: u64 = 63;
@@ -20,13 +26,39 @@ impl WakeBits {
     pub(crate) const EVERYTHING: Self = Self((1 << BITS) - 1);
 
     pub(crate) fn event(subject: &Subject) -> Self {
-        Self::of(Kind::Event, first_token(subject.as_str()))
+        Self::of(Kind::Event, first_token(subject.as_str()).as_bytes())
+    }
+
+    pub(crate) fn request(subject: &str) -> Self {
+        Self::of(Kind::Request, first_token(subject).as_bytes())
+    }
+
+    /// By the peer's slot.
+    pub(crate) fn peer(slot: i64) -> Self {
+        Self::of(Kind::Peer, &slot.to_le_bytes())
+    }
+
+    /// By the job's sequence.
+    pub(crate) fn job(sequence: i64) -> Self {
+        Self::of(Kind::Job, &sequence.to_le_bytes())
+    }
+
+    /// What a server of this filter waits for.
+    pub(crate) fn served(filter: &Filter) -> Self {
+        match first_token(filter.as_str()) {
+            "*" | ">" => Self::EVERYTHING,
+            token => Self::request(token),
+        }
+    }
+
+    pub(crate) fn overlap(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// The same in every process and version: FNV-1a.
-    fn of(kind: Kind, token: &str) -> Self {
+    fn of(kind: Kind, token: &[u8]) -> Self {
         let hash =
-            std::iter::once(kind as u8).chain(token.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            std::iter::once(kind as u8).chain(token.iter().copied()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
         Self(1 << (hash % BITS))
@@ -77,7 +109,7 @@ impl Interest {
     fn count(&mut self, filter: &Filter) -> &mut u32 {
         match first_token(filter.as_str()) {
             "*" | ">" => &mut self.everything,
-            token => &mut self.counts[WakeBits::of(Kind::Event, token).0.trailing_zeros() as usize],
+            token => &mut self.counts[WakeBits::of(Kind::Event, token.as_bytes()).0.trailing_zeros() as usize],
         }
     }
 }
@@ -127,5 +159,10 @@ mod tests {
         // Processes of several versions share the file: these may never change.
         let bits = |subject: &str| WakeBits::event(&Subject::new(subject).unwrap()).get().trailing_zeros();
         assert_eq!(["a", "orders.created", "jobs.x.y"].map(bits), [22, 1, 29]);
+        let of = |bits: WakeBits| bits.get().trailing_zeros();
+        assert_eq!(
+            [WakeBits::request("orders.created"), WakeBits::peer(7), WakeBits::job(7)].map(of),
+            [0, 0, 0]
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Action;
 
-use crate::sqlite::tables::events;
+use crate::sqlite::tables::{events, requests};
 use crate::sqlite::wake::WakeBits;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Changes {
             events::TABLE if action == Action::SQLITE_INSERT => {
                 changes.events.fetch_add(1, Ordering::Relaxed);
             }
-            "bus_requests" | "bus_replies" => changes.others.store(true, Ordering::Relaxed),
+            requests::TABLE => changes.others.store(true, Ordering::Relaxed),
             _ => {}
         }))
     }
@@ -38,9 +38,11 @@ impl Changes {
         self.others.store(false, Ordering::Relaxed);
     }
 
-    /// Whom to wake for what was changed since, of which this many events are known to concern `known`.
-    pub(super) fn bits(&self, events: usize, known: WakeBits) -> WakeBits {
-        let more = self.events.load(Ordering::Relaxed) != events || self.others.load(Ordering::Relaxed);
+    /// Whom to wake for what was changed since, of which this many events are known to concern `known`; so are changes of
+    /// requests, if operations made them that have said so.
+    pub(super) fn bits(&self, events: usize, requests: bool, known: WakeBits) -> WakeBits {
+        let others = !requests && self.others.load(Ordering::Relaxed);
+        let more = others || self.events.load(Ordering::Relaxed) != events;
         if more { WakeBits::EVERYTHING } else { known }
     }
 }
@@ -53,12 +55,12 @@ mod tests {
     fn what_plain_sql_changes_on_the_write_connection_wakes_everybody_until_a_transaction_begins_anew() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(
-            "CREATE TABLE bus_events (id INTEGER PRIMARY KEY, subject); CREATE TABLE bus_replies (id INTEGER PRIMARY KEY); CREATE TABLE other (x)",
+            "CREATE TABLE bus_events (id INTEGER PRIMARY KEY, subject); CREATE TABLE bus_requests (id INTEGER PRIMARY KEY); CREATE TABLE other (x)",
         )
         .unwrap();
         let changes = Arc::new(Changes::default());
         changes.follow(&conn).unwrap();
-        let woken = |known: usize| changes.bits(known, WakeBits::NOTHING);
+        let woken = |known: usize| changes.bits(known, false, WakeBits::NOTHING);
         conn.execute("INSERT INTO other VALUES (1)", []).unwrap();
         assert_eq!(woken(0), WakeBits::NOTHING);
         conn.execute("INSERT INTO bus_events (subject) VALUES ('a')", []).unwrap();
@@ -66,8 +68,9 @@ mod tests {
         conn.execute("DELETE FROM bus_events WHERE id = 1", []).unwrap();
         assert_eq!(woken(1), WakeBits::NOTHING);
         changes.clear();
-        conn.execute("INSERT INTO bus_replies VALUES (1)", []).unwrap();
+        conn.execute("INSERT INTO bus_requests VALUES (1)", []).unwrap();
         assert_eq!(woken(0), WakeBits::EVERYTHING);
+        assert_eq!(changes.bits(0, true, WakeBits::NOTHING), WakeBits::NOTHING);
         changes.clear();
         assert_eq!(woken(0), WakeBits::NOTHING);
     }

@@ -109,15 +109,20 @@ impl WriteConnection {
         count: usize,
         mut apply: impl FnMut(usize, &mut Tx<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), NotCommitted> {
-        // Foreign code runs before the transaction begins: a clock that panics leaves nothing locked.
-        let now = self.options.clock.unix_millis();
         let dedup_window = self.options.dedup_window.as_millis() as i64;
         self.begin(durability)?;
-        let (applied, Appended { events, count: appended, bytes, bits }) = {
+        let clock = Arc::clone(&self.options.clock);
+        let (applied, Appended { events, count: appended, bytes, bits, requests }) = {
             let Some(conn) = &self.conn else { return Err(NotCommitted::Failed(Error::closed())) };
-            let mut tx = Tx::new(conn, now, dedup_window, self.listener.wants_events());
-            let apply_all = AssertUnwindSafe(|| (0..count).try_for_each(|at| apply(at, &mut tx)));
-            (std::panic::catch_unwind(apply_all), tx.into_appended())
+            let mut appended = Appended::default();
+            // A host's clock is foreign code as well: one that panics leaves nothing locked.
+            let apply_all = AssertUnwindSafe(|| {
+                let mut tx = Tx::new(conn, &*clock, dedup_window, self.listener.wants_events());
+                let applied = (0..count).try_for_each(|at| apply(at, &mut tx));
+                appended = tx.into_appended();
+                applied
+            });
+            (std::panic::catch_unwind(apply_all), appended)
         };
         let applied = applied.unwrap_or_else(|panic| {
             self.roll_back();
@@ -131,7 +136,7 @@ impl WriteConnection {
         }
         self.commit()?;
         self.courtesy.had_turn(Instant::now());
-        let changed = self.changes.bits(appended, bits);
+        let changed = self.changes.bits(appended, requests, bits);
         if changed != WakeBits::NOTHING {
             self.wakers.extend(self.listener.committed(changed, &events, appended));
         }

@@ -47,6 +47,9 @@ impl Writer {
         leader.process.check()?;
         let durability = operation.durability();
         let mut way = leader.company.way(durability, leader.queue.is_empty());
+        if operation.is_alone() || operation.is_long() {
+            way = Way::ByThread;
+        }
         let operation = match way {
             Way::AtOnce => match leader.try_lead(operation) {
                 Ok(outcome) => return outcome,

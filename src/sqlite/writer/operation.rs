@@ -5,6 +5,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::publish::{Durability, PublishParts};
@@ -26,6 +27,16 @@ pub(crate) trait Operation: Send + 'static {
 
     /// Called when what it has written is committed.
     fn committed(&self) {}
+
+    /// Whether it has a transaction of its own, since it may do anything to it. Then it is applied once at most.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes so long that a runtime's thread should not be held up by it.
+    fn is_long(&self) -> bool {
+        false
+    }
 }
 
 /// Why an operation could not be applied.
@@ -48,6 +59,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) conn: &'c Connection,
     /// Unix milliseconds, the same for the whole transaction.
     pub(crate) now: i64,
+    /// Awake milliseconds, likewise.
+    pub(crate) awake: i64,
     /// How long a `message_id` is remembered, in milliseconds.
     pub(crate) dedup_window: i64,
     log: Appender<'c>,
@@ -65,6 +78,8 @@ pub(crate) struct Appended {
     pub(crate) bytes: usize,
     /// Whom it concerns.
     pub(crate) bits: WakeBits,
+    /// Whether requests were changed by operations that know whom that concerns.
+    pub(crate) requests: bool,
 }
 
 /// How far a transaction was, to go back to.
@@ -76,8 +91,10 @@ pub(crate) struct Mark {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c Connection, now: i64, dedup_window: i64, hand_over: bool) -> Self {
-        Self { conn, now, dedup_window, log: Appender::new(conn), hand_over, appended: Appended::default() }
+    pub(crate) fn new(conn: &'c Connection, clock: &dyn Clock, dedup_window: i64, hand_over: bool) -> Self {
+        let (now, awake) = (clock.unix_millis(), clock.awake_millis());
+        let (log, appended) = (Appender::new(conn), Appended::default());
+        Self { conn, now, awake, dedup_window, log, hand_over, appended }
     }
 
     /// Appends an event to the log and gives its sequence.
@@ -92,6 +109,17 @@ impl<'c> Tx<'c> {
             self.appended.events.push(message.with_message_id(event.message_id.clone()));
         }
         Ok(sequence)
+    }
+
+    /// Requests were changed, which concerns these.
+    pub(crate) fn changed_requests(&mut self, concerns: WakeBits) {
+        self.appended.requests = true;
+        self.appended.bits.add(concerns);
+    }
+
+    /// Rows were written of about so many bytes.
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.appended.bytes += bytes;
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -122,6 +150,7 @@ pub(crate) struct Waiting<O: Operation> {
 /// A [`Waiting`] of any operation.
 pub(crate) trait Queued: Send {
     fn durability(&self) -> Durability;
+    fn is_alone(&self) -> bool;
     fn deadline(&self) -> Instant;
     /// Whether the caller has gone: then it need not be begun.
     fn is_abandoned(&self) -> bool;
@@ -144,6 +173,10 @@ impl<O: Operation> Waiting<O> {
 impl<O: Operation> Queued for Waiting<O> {
     fn durability(&self) -> Durability {
         self.operation.durability()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.operation.is_alone()
     }
 
     fn deadline(&self) -> Instant {

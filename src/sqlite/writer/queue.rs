@@ -74,6 +74,9 @@ impl Queue {
     /// To be called with the lock on the connection held: else an operation that came later could overtake these.
     pub(crate) fn take(&self, most: usize, wanted: impl Fn(&dyn Queued) -> bool) -> Batch {
         let mut state = self.state();
+        let alone = state.waiting.iter().take(most).position(|queued| queued.is_alone());
+        // One that is to be alone is taken when it is the first, and ends a batch before it.
+        let most = alone.map_or(most, |at| at.max(1).min(most));
         let count = state.waiting.iter().take(most).take_while(|queued| wanted(queued.as_ref())).count();
         let mut taken: Batch = state.waiting.drain(..count).collect();
         self.len.store(state.waiting.len(), Ordering::Relaxed);

@@ -1,0 +1,125 @@
+//! Jobs and dead letters of a bus on a file.
+
+use std::sync::Arc;
+
+use crate::durable::{Dead, DeadLetter, Durable, JobHandle, JobId, JobInfo};
+use crate::error::{Error, Result};
+use crate::future::BoxFuture;
+use crate::job::Job;
+use crate::publish::Durability;
+use crate::reply::Replies;
+use crate::sqlite::tables::dead_letters;
+use crate::sqlite::tables::requests::look;
+use crate::sqlite::work::dead::{self, Deed, SeeTo};
+use crate::sqlite::work::jobs::{self, Cancel, Enqueue, Hold, NewJob};
+use crate::sqlite::{SqliteBus, off_runtime};
+use crate::subject::Subject;
+
+impl SqliteBus {
+    async fn see_to(&self, deed: Deed, which: Dead) -> Result<u64> {
+        let (mut count, mut after) = (0, Some(0));
+        // A transaction a step: however many there are, others write in between.
+        while let Some(behind) = after {
+            let (work, durability) = (Arc::clone(self.core().work()), self.core().options().durability);
+            let step = SeeTo { work, deed, which: which.clone(), after: behind, durability };
+            let seen = self.core().writer().run(step).await?;
+            count += seen.count;
+            after = seen.next;
+        }
+        Ok(count)
+    }
+
+    async fn hold(&self, subject: Subject, paused: bool) -> Result<()> {
+        let durability = self.core().options().durability;
+        self.core().writer().run(Hold { subject, paused, durability }).await
+    }
+}
+
+impl Durable for SqliteBus {
+    fn submit(&self, jobs: Vec<Job>) -> BoxFuture<'_, Result<Vec<JobHandle>>> {
+        Box::pin(async move {
+            let options = self.core().options();
+            let checked = jobs.into_iter().map(|job| {
+                let job = job.into_parts()?;
+                job.check_size(options.max_payload)?;
+                Ok(NewJob::new(job))
+            });
+            let jobs = checked.collect::<Result<Vec<_>>>()?;
+            let strongest = jobs.iter().map(|new| new.job.durability.unwrap_or(options.durability)).max();
+            let durability = strongest.unwrap_or(Durability::Relaxed);
+            let work = Arc::clone(self.core().work());
+            let enqueued = self.core().writer().run(Enqueue { work, jobs, durability }).await?;
+            let bus: Arc<dyn Durable> = Arc::new(self.clone());
+            let handle = |job: jobs::Enqueued| JobHandle::new(job.id, job.duplicate, Arc::clone(&bus));
+            Ok(enqueued.into_iter().map(handle).collect())
+        })
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<JobInfo>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            let log = Arc::clone(&self.core().readers().log);
+            off_runtime(move || {
+                let found = log.read("looking for a job", |conn| look::info(conn, id.as_str()))?;
+                let info = found.ok_or_else(|| Error::no_such_job(id.as_str()))?;
+                jobs::info(id, info)
+            })
+            .await
+        })
+    }
+
+    fn replies(&self, id: JobId) -> BoxFuture<'_, Result<Replies>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            let (log, work) = (Arc::clone(&self.core().readers().log), Arc::clone(self.core().work()));
+            off_runtime(move || {
+                let found = log.read("looking for a job", |conn| look::by_id(conn, id.as_str()))?;
+                let found = found.ok_or_else(|| Error::no_such_job(id.as_str()))?;
+                work.follow_job(found.sequence)
+            })
+            .await
+        })
+    }
+
+    fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let (work, durability) = (Arc::clone(self.core().work()), self.core().options().durability);
+            self.core().writer().run(Cancel { work, id, durability }).await
+        })
+    }
+
+    fn pause(&self, subject: Subject) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.hold(subject, true))
+    }
+
+    fn resume(&self, subject: Subject) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.hold(subject, false))
+    }
+
+    fn dead_letters(&self, which: Dead, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            let log = Arc::clone(&self.core().readers().log);
+            off_runtime(move || {
+                log.read("reading dead letters", |conn| match &which {
+                    Dead::Letter(id) => {
+                        let id = i64::try_from(*id).unwrap_or(i64::MAX);
+                        Ok(dead_letters::get(conn, id)?.and_then(dead::letter).into_iter().collect())
+                    }
+                    Dead::Of(filter) => {
+                        dead::list(conn, filter, i64::try_from(after).unwrap_or(i64::MAX), limit)
+                    }
+                })
+            })
+            .await
+        })
+    }
+
+    fn requeue(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.see_to(Deed::Requeue, which))
+    }
+
+    fn purge(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.see_to(Deed::Purge, which))
+    }
+}

@@ -1,0 +1,142 @@
+//! Dead letters: listing, requeueing, purging.
+
+use std::sync::Arc;
+
+use crate::durable::{Dead, DeadLetter};
+use crate::error::{Error, ErrorKind};
+use crate::filter::Filter;
+use crate::publish::Durability;
+use crate::sqlite::tables::dead_letters::{self, Letter};
+use crate::sqlite::tables::replies;
+use crate::sqlite::tables::requests::{finish, insert, look};
+use crate::sqlite::wake::WakeBits;
+use crate::sqlite::work::Work;
+use crate::sqlite::work::jobs::{failures, time};
+use crate::sqlite::writer::{Failure, Operation, Tx};
+use crate::subject::Subject;
+
+/// Letters that one transaction sees to.
+pub(crate) const STEP: usize = 256;
+
+/// What is done with a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Requeue,
+    Purge,
+}
+
+/// Requeues or purges the matching letters among the next [`STEP`].
+pub(crate) struct SeeTo {
+    pub(crate) work: Arc<Work>,
+    pub(crate) deed: Deed,
+    pub(crate) which: Dead,
+    pub(crate) after: i64,
+    pub(crate) durability: Durability,
+}
+
+/// How many it was done to, and behind which letter to go on.
+pub(crate) struct Seen {
+    pub(crate) count: u64,
+    pub(crate) next: Option<i64>,
+}
+
+impl Operation for SeeTo {
+    type Output = Seen;
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn is_long(&self) -> bool {
+        matches!(self.which, Dead::Of(_))
+    }
+
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Seen, Failure> {
+        match &self.which {
+            Dead::Letter(id) => {
+                if !self.see_to(tx, i64::try_from(*id).unwrap_or(i64::MAX))? {
+                    return Err(Failure::Refused(no_such_letter(*id)));
+                }
+                Ok(Seen { count: 1, next: None })
+            }
+            Dead::Of(filter) => {
+                let letters = dead_letters::subjects_after(tx.conn, self.after, STEP)?;
+                let next = letters.last().filter(|_| letters.len() == STEP).map(|(id, _)| *id);
+                let mut count = 0;
+                for (id, _) in letters.iter().filter(|(_, subject)| filter.matches(subject)) {
+                    count += u64::from(self.see_to(tx, *id)?);
+                }
+                Ok(Seen { count, next })
+            }
+        }
+    }
+
+    fn committed(&self) {
+        self.work.look_for_replies();
+    }
+}
+
+impl SeeTo {
+    fn see_to(&self, tx: &mut Tx<'_>, id: i64) -> rusqlite::Result<bool> {
+        let Some(source) = dead_letters::source(tx.conn, id)? else { return Ok(false) };
+        if self.deed == Deed::Requeue {
+            if !source.is_job {
+                return Ok(false);
+            }
+            // The row that says how it died makes room for the one that lives again.
+            if let Some(found) = look::by_id(tx.conn, &source.id)? {
+                if !found.is_finished {
+                    return Ok(false);
+                }
+                finish::remove(tx.conn, found.sequence)?;
+                replies::remove(tx.conn, found.sequence)?;
+                tx.changed_requests(WakeBits::job(found.sequence));
+            }
+            let behind = match &source.key {
+                Some(key) => insert::is_behind(tx.conn, &source.subject, key)?,
+                None => false,
+            };
+            dead_letters::requeue(tx.conn, id, !behind)?;
+            tx.changed_requests(WakeBits::request(&source.subject));
+        }
+        dead_letters::remove(tx.conn, id).map(|removed| removed > 0)
+    }
+}
+
+pub(crate) fn no_such_letter(id: u64) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no dead letter {id}: it was requeued or purged, or never was"))
+}
+
+/// A row as a dead letter; `None` if its subject is none.
+pub(crate) fn letter(row: Letter) -> Option<DeadLetter> {
+    let Letter { id, job, subject, body, reason, errors, attempts, created_at, died_at } = row;
+    let mut letter = DeadLetter::new(id.cast_unsigned(), job.into(), Subject::new(&subject).ok()?, reason);
+    (letter.payload, letter.headers) = body;
+    letter.attempts = u32::try_from(attempts).unwrap_or(0);
+    letter.failures = failures(&errors);
+    (letter.created_at, letter.died_at) = (time(created_at), time(died_at));
+    Some(letter)
+}
+
+/// The next dead letters that this filter matches.
+pub(crate) fn list(
+    conn: &rusqlite::Connection,
+    filter: &Filter,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<DeadLetter>> {
+    let (mut found, mut after) = (Vec::new(), after);
+    while found.len() < limit {
+        let page = dead_letters::subjects_after(conn, after, STEP)?;
+        for (id, subject) in &page {
+            if found.len() < limit && filter.matches(subject) {
+                found.extend(dead_letters::get(conn, *id)?.and_then(letter));
+            }
+            after = *id;
+        }
+        if page.len() < STEP {
+            break;
+        }
+    }
+    Ok(found)
+}

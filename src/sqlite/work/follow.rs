@@ -1,0 +1,164 @@
+//! What the watcher does for requests: it looks for replies, for what may be taken and what is to stop, and minds the time.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::error::{Error, Result};
+use crate::service::Ticket;
+use crate::sqlite::fault;
+use crate::sqlite::tables::peers;
+use crate::sqlite::tables::requests::{claim, keep};
+use crate::sqlite::wake::{Floor, WakeBits};
+use crate::sqlite::watcher::Follower;
+use crate::sqlite::work::tidy::{Renew, Sweep, Tidy};
+use crate::sqlite::work::{DEATHS_EVERY, Work};
+
+/// What is done seldom.
+#[derive(Default)]
+pub(super) struct Chores {
+    sweep_at: Option<Instant>,
+    /// Requests up to here are none that nobody can wait for.
+    swept_through: i64,
+    /// Peers whose ends are watched for.
+    watched: Vec<i64>,
+    /// Some of these cannot be watched.
+    look_for_deaths: bool,
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Rows that one sweep looks at.
+const SWEEP_ROWS: usize = 4096;
+/// How long after its deadline a request may be removed by somebody else than its caller, in milliseconds.
+const LONG_PAST: i64 = 60_000;
+
+impl Work {
+    fn look_now(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        let mut concerned = false;
+        if !self.callers.is_empty() {
+            concerned |= self.callers.look(conn)?;
+        }
+        if !self.services.is_empty() {
+            concerned |= self.services.look(conn)?;
+            if let Some(slot) = self.slot().filter(|_| self.services.is_busy()) {
+                for (sequence, attempt) in claim::to_cancel(conn, slot)? {
+                    self.services.stop(Ticket { sequence, attempt });
+                }
+            }
+        }
+        Ok(concerned)
+    }
+
+    /// Those of these peers that have died; word of the end of the others is asked for.
+    fn dead_among(&self, holders: &[i64], conn: &Connection) -> rusqlite::Result<Vec<i64>> {
+        let Some(presence) = &self.links.presence else { return Ok(Vec::new()) };
+        let (living, dead): (Vec<i64>, Vec<i64>) = holders
+            .iter()
+            .filter(|slot| !presence.is_self(**slot))
+            .partition(|slot| presence.is_alive(**slot) || !presence.is_sure());
+        let mut chores = self.chores();
+        if chores.watched != living || chores.look_for_deaths {
+            let rows = if living.is_empty() { Vec::new() } else { peers::list(conn)? };
+            let pid = |slot: &i64| rows.iter().find(|row| row.slot == *slot).map(|row| row.pid);
+            let pids: Vec<u32> =
+                living.iter().filter_map(pid).filter_map(|pid| u32::try_from(pid).ok()).collect();
+            let all = self.deaths.as_ref().is_some_and(|deaths| deaths.watch(&pids));
+            chores.look_for_deaths = !living.is_empty() && !(all && pids.len() == living.len());
+            chores.watched = living;
+        }
+        Ok(dead)
+    }
+
+    /// Looks once a minute for rows that are of no use to anybody.
+    fn sweep(&self, conn: &Connection, wall: i64, awake: i64, now: Instant) -> rusqlite::Result<()> {
+        let after = {
+            let mut chores = self.chores();
+            if chores.sweep_at.is_some_and(|at| now < at) {
+                return Ok(());
+            }
+            chores.sweep_at = Some(now + SWEEP_EVERY);
+            chores.swept_through
+        };
+        let (orphans, through) = keep::orphans(conn, after, awake, LONG_PAST, SWEEP_ROWS)?;
+        if let Some(through) = through {
+            let mut chores = self.chores();
+            chores.swept_through = through;
+            chores.sweep_at = Some(now + DEATHS_EVERY);
+        }
+        if !orphans.is_empty() || keep::has_past(conn, wall)? {
+            self.links.write_some_time(Sweep { orphans });
+        }
+        Ok(())
+    }
+
+    fn see_to_time(&self, conn: &Connection) -> Result<Option<Duration>> {
+        let failed = |e| fault::error("looking for what is due", e);
+        let (wall, awake, now) =
+            (self.options.clock.unix_millis(), self.options.clock.awake_millis(), Instant::now());
+        self.sweep(conn, wall, awake, now).map_err(failed)?;
+        if self.services.is_empty() {
+            return Ok(None);
+        }
+        let work = self.me()?;
+        let (renewals, next) = self.services.renewals(awake);
+        if !renewals.is_empty() {
+            self.links.write_some_time(Renew::new(std::sync::Arc::clone(&work), renewals));
+        }
+        let mut timers = self.timers();
+        let mut dead = Vec::new();
+        let look_for_deaths = self.chores().look_for_deaths;
+        if timers.read(conn, now).map_err(failed)?.is_some() || look_for_deaths {
+            dead = self.dead_among(timers.holders(), conn).map_err(failed)?;
+        }
+        if timers.is_due(wall, awake, now) || !dead.is_empty() {
+            self.links.write_some_time(Tidy { work, dead });
+        }
+        let renewal = next.map(|at| Duration::from_millis(at.saturating_sub(awake).max(0).cast_unsigned()));
+        let deaths = look_for_deaths.then_some(DEATHS_EVERY);
+        Ok(timers.sleep(wall, awake, now).into_iter().chain(renewal).chain(deaths).min())
+    }
+
+    fn chores(&self) -> std::sync::MutexGuard<'_, Chores> {
+        self.chores.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Follower for Work {
+    fn is_active(&self) -> bool {
+        self.callers.has_called() || !self.callers.is_empty() || !self.services.is_empty()
+    }
+
+    fn interest(&self) -> WakeBits {
+        let mut bits = self.callers.interest();
+        bits.add(self.services.interest());
+        if let Some(slot) = self.slot() {
+            bits.add(WakeBits::peer(slot));
+        }
+        bits
+    }
+
+    fn glance(&self, floor: &mut Floor, mark: bool) -> Result<Option<bool>> {
+        if mark {
+            floor.has_changed()?;
+        }
+        self.timers().changed();
+        self.look_now(floor.connection()).map(Some).map_err(|e| fault::error("looking for requests", e))
+    }
+
+    fn look(&self, conn: &Connection) -> Result<bool> {
+        self.timers().changed();
+        self.look_now(conn).map_err(|e| fault::error("looking for requests", e))
+    }
+
+    fn tick(&self, conn: &Connection) -> Result<Option<Duration>> {
+        self.see_to_time(conn)
+    }
+
+    /// Unless it is for good, callers and services wait for the file to be readable again.
+    fn failed(&self, error: &Error, for_good: bool) {
+        if for_good {
+            self.callers.fail(error);
+            self.services.pumps().iter().for_each(|pump| pump.end(Some(error.clone())));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Requests and jobs: who waits for them in this process, who serves them, and what time does to them.
+
+mod callers;
+mod claim;
+pub(crate) mod dead;
+mod deaths;
+mod desk;
+mod fate;
+mod follow;
+pub(crate) mod jobs;
+mod request;
+mod services;
+mod settle;
+mod tidy;
+mod timers;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::handler::Handler;
+use crate::reply::Replies;
+use crate::request::RequestParts;
+use crate::retry::millis;
+use crate::serve::{ServeParts, Service};
+use crate::service::{Desk, Pump, PumpHandle, Ticket};
+use crate::sqlite::builder::Options;
+use crate::sqlite::links::Links;
+use crate::sqlite::tables::peers::PeerRow;
+use crate::sqlite::wake::WakeBits;
+use crate::sqlite::watcher::Watcher;
+use crate::sqlite::writer::Writer;
+use callers::{Callers, Waiter, Wanted};
+use deaths::Deaths;
+use request::{Ask, Consume, Pending, Withdraw};
+use services::Services;
+use tidy::ReleaseAll;
+use timers::Timers;
+
+/// The part of a bus that requests, serves and keeps jobs.
+pub(crate) struct Work {
+    me: Weak<Work>,
+    options: Options,
+    links: Arc<Links>,
+    watcher: Arc<Watcher>,
+    callers: Callers,
+    services: Services,
+    timers: Mutex<Timers>,
+    deaths: Option<Deaths>,
+    chores: Mutex<follow::Chores>,
+    /// Requests whose replies were read, to be removed with the next one that is made, or by and by.
+    consumed: Mutex<Vec<i64>>,
+    next_id: AtomicU64,
+    closing: AtomicBool,
+}
+
+/// Replies that were read before they go along with a request; one at a time would make each request dearer.
+const CONSUME_AT: usize = 32;
+
+impl Work {
+    pub(crate) fn new(options: Options, links: Arc<Links>, watcher: Arc<Watcher>) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Work>| {
+            let told = me.clone();
+            let died = move || {
+                if let Some(work) = told.upgrade() {
+                    work.timers_changed();
+                }
+            };
+            Self {
+                me: me.clone(),
+                options,
+                links,
+                watcher,
+                callers: Callers::default(),
+                services: Services::default(),
+                timers: Mutex::default(),
+                deaths: Deaths::new(died),
+                chores: Mutex::default(),
+                consumed: Mutex::default(),
+                next_id: AtomicU64::new(1),
+                closing: AtomicBool::new(false),
+            }
+        })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What says which peer this is; `None` where the system cannot tell whether a peer lives.
+    pub(crate) fn slot(&self) -> Option<i64> {
+        self.links.presence.as_ref().map(|presence| presence.slot())
+    }
+
+    /// Makes a request.
+    pub(crate) async fn call(&self, request: RequestParts, with_parts: bool) -> Result<Replies> {
+        request.check_size(self.options.max_payload)?;
+        let (work, writer) = (self.me()?, self.writer()?);
+        if self.callers.is_first_call() {
+            self.watcher.start()?;
+            self.watcher.wake();
+        }
+        let timeout = request.timeout;
+        let sleep = Box::pin(tokio::time::sleep(timeout));
+        let deadline = self.options.clock.awake_millis().saturating_add(millis(timeout));
+        let waiter = Waiter::new(if with_parts { Wanted::Parts } else { Wanted::Reply });
+        // From here on it is taken back if it is dropped.
+        let pending = Pending::new(Arc::clone(&work), Arc::clone(&waiter), sleep, timeout, with_parts);
+        let (id, consumed) = (jobs::new_id(), self.take_consumed(CONSUME_AT));
+        writer.run(Ask { work, request, id, deadline, waiter, consumed }).await?;
+        Ok(Replies::new(pending))
+    }
+
+    /// The replies to a job that is there.
+    pub(crate) fn follow_job(&self, sequence: i64) -> Result<Replies> {
+        let work = self.me()?;
+        self.check_open()?;
+        self.watcher.start()?;
+        let waiter = Waiter::new(Wanted::Job);
+        self.callers.add(sequence, &waiter);
+        self.look_for_replies();
+        Ok(Replies::new(desk::Following::new(work, waiter)))
+    }
+
+    /// Begins a service.
+    pub(crate) async fn serve(&self, serve: ServeParts, handler: Arc<dyn Handler>) -> Result<Service> {
+        let work = self.me()?;
+        self.check_open()?;
+        self.watcher.start()?;
+        let pump = Pump::start(Arc::clone(&work) as Arc<dyn Desk>, serve, handler);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.services.add(id, &pump);
+        let (ended, of) = (Arc::clone(&pump), Arc::clone(&work));
+        tokio::spawn(async move {
+            ended.ended().await;
+            of.services.forget(id);
+        });
+        // Dropped with the future, it ends the service.
+        let handle = PumpHandle::new(Arc::clone(&pump), move || {
+            work.services.leave(id);
+            work.announce_some_time();
+        });
+        if let Some(registration) = self.announcement() {
+            self.writer()?.run(registration).await?;
+        }
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(Error::closed());
+        }
+        self.timers().read_soon();
+        self.watcher.wake();
+        Ok(Service::new(handle))
+    }
+
+    /// Whether a living peer serves this subject.
+    pub(crate) fn is_served(&self, subject: &str, peers: &[PeerRow]) -> bool {
+        if self.services.filters().iter().any(|filter| filter.matches(subject)) {
+            return true;
+        }
+        let serves = |peer: &PeerRow| {
+            let mut filters = peer.serves.iter().flat_map(|serves| serves.lines());
+            filters.any(|line| Filter::new(line).is_ok_and(|filter| filter.matches(subject)))
+        };
+        let Some(presence) = &self.links.presence else { return false };
+        peers.iter().any(|peer| serves(peer) && !presence.is_self(peer.slot) && presence.is_alive(peer.slot))
+    }
+
+    /// This process has committed something that concerns these.
+    pub(crate) fn committed(&self, changed: WakeBits) {
+        if !self.services.is_empty() {
+            self.services.committed(changed);
+        }
+        if changed == WakeBits::EVERYTHING && !self.callers.is_empty() {
+            self.look_for_replies();
+        }
+    }
+
+    /// Times in the file are others than they were.
+    pub(crate) fn timers_changed(&self) {
+        if !self.services.is_empty() {
+            self.timers().read_soon();
+            self.watcher.wake();
+        }
+    }
+
+    /// Has the watcher look for what callers of this process wait for.
+    pub(crate) fn look_for_replies(&self) {
+        if !self.callers.is_empty() {
+            self.watcher.wake();
+        }
+    }
+
+    /// Everybody looks, at the clocks as well.
+    pub(crate) fn nudge(&self) {
+        self.services.pumps().iter().for_each(|pump| pump.look());
+        self.timers().read_soon();
+    }
+
+    /// The handler of this ticket is to stop.
+    pub(crate) fn stop(&self, ticket: Ticket) {
+        self.services.stop(ticket);
+    }
+
+    /// So is whoever works on this request in this process.
+    pub(crate) fn stop_local(&self, sequence: i64) {
+        if !self.services.is_empty() {
+            self.services.stop_sequence(sequence);
+        }
+    }
+
+    /// Has the watcher look for what was cancelled.
+    pub(crate) fn stop_cancelled(&self) {
+        if !self.services.is_empty() {
+            self.watcher.wake();
+        }
+    }
+
+    /// Nobody waits for this request any more.
+    pub(crate) fn give_up(&self, waiter: &Arc<Waiter>) {
+        if let Some(sequence) = self.callers.abandon(waiter) {
+            self.withdraw(sequence);
+        }
+    }
+
+    pub(crate) fn withdraw(&self, sequence: i64) {
+        if let Ok(work) = self.me() {
+            self.links.write_some_time(Withdraw { work, sequence });
+        }
+    }
+
+    /// The final reply to this request was read. One with parts is taken out whole.
+    pub(crate) fn consumed(&self, sequence: i64, with_parts: bool) {
+        if with_parts {
+            self.withdraw(sequence);
+        } else if sequence != 0 {
+            self.consumed.lock().unwrap_or_else(PoisonError::into_inner).push(sequence);
+        }
+    }
+
+    /// Goes on with a wildcard service where one with its filter was.
+    pub(crate) fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut String) -> T) -> T {
+        self.services.in_round(filter, run)
+    }
+
+    /// Removes what was read, if nothing else does; called now and then.
+    pub(crate) fn upkeep(&self) {
+        let consumed = self.take_consumed(1);
+        if !consumed.is_empty() {
+            self.links.write_some_time(Consume { consumed });
+        }
+    }
+
+    /// Ends services in good order, as long as their grace periods last; takes nothing new from here on.
+    pub(crate) async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        let stopping: Vec<_> = self
+            .services
+            .pumps()
+            .into_iter()
+            .map(|pump| tokio::spawn(async move { pump.stop().await }))
+            .collect();
+        for stopping in stopping {
+            // One that was interrupted has ended as well.
+            let _ = stopping.await;
+        }
+    }
+
+    /// Ends what is left: what was held is given to others.
+    pub(crate) fn stop_all(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        let pumps = self.services.pumps();
+        pumps.iter().for_each(|pump| pump.end(None));
+        if let Some(slot) = self.slot().filter(|_| !pumps.is_empty()) {
+            self.links.write_leaving(ReleaseAll { slot });
+        }
+        self.callers.fail(&Error::closed());
+        if let Some(deaths) = &self.deaths {
+            deaths.stop();
+        }
+    }
+
+    fn announce_some_time(&self) {
+        if let Some(registration) = self.announcement() {
+            self.links.write_some_time(registration);
+        }
+    }
+
+    /// What tells others which subjects are served here.
+    fn announcement(&self) -> Option<crate::sqlite::peers::Register> {
+        let filters: Vec<String> =
+            self.services.filters().iter().map(|filter| filter.as_str().to_owned()).collect();
+        self.links.presence.as_ref()?.serving(filters.join("\n"))
+    }
+
+    fn take_consumed(&self, at_least: usize) -> Vec<i64> {
+        let mut consumed = self.consumed.lock().unwrap_or_else(PoisonError::into_inner);
+        if consumed.len() < at_least { Vec::new() } else { std::mem::take(&mut *consumed) }
+    }
+
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::SeqCst) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    fn writer(&self) -> Result<Arc<Writer>> {
+        self.check_open()?;
+        self.links.writer().ok_or_else(Error::closed)
+    }
+
+    fn me(&self) -> Result<Arc<Self>> {
+        self.me.upgrade().ok_or_else(Error::closed)
+    }
+}
+
+/// What is slept at most between looks for the death of processes whose end nobody tells.
+const DEATHS_EVERY: Duration = Duration::from_secs(1);
