@@ -44,6 +44,7 @@ mod job;
 mod message;
 mod publish;
 mod retry;
+pub mod stamp;
 pub mod sql;
 mod subject;
 

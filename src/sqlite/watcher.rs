@@ -22,9 +22,14 @@ pub(crate) trait Follower: Send + Sync {
     /// What it waits for.
     fn interest(&self) -> WakeBits;
 
-    /// Looks for what a ring is most often for, the quick way; whether anything was for it. `None` if it takes the thorough one.
-    /// With `mark` it has the floor take as seen what it sees, and no more.
-    fn glance(&self, floor: &mut Floor, mark: bool) -> Result<Option<bool>>;
+    /// Looks on a snapshot for what a ring is most often for, the quick way; whether anything was for it. `None` if it takes the
+    /// thorough one.
+    fn glance(&self, snapshot: &Connection) -> Result<Option<bool>>;
+
+    /// The same where there is no other follower: with a snapshot of its own making, up to which the floor has seen.
+    fn glance_alone(&self, floor: &mut Floor) -> Result<Option<bool>> {
+        floor.on_snapshot(|snapshot| self.glance(snapshot))
+    }
 
     /// Looks thoroughly; whether anything was for it.
     fn look(&self, conn: &Connection) -> Result<bool>;
@@ -249,19 +254,20 @@ impl Watcher {
 
     /// The quick way for all; `None` if one of them needs the thorough one.
     fn glance(&self, floor: &mut Floor) -> Result<Option<bool>> {
-        let alone = self.active().count() == 1;
-        if !alone {
-            // Before any of them reads: what is committed in between is to be noticed by the next look.
-            floor.has_changed()?;
+        let active: Vec<_> = self.active().collect();
+        if let [alone] = active.as_slice() {
+            return alone.glance_alone(floor);
         }
-        let mut concerned = false;
-        for follower in self.active() {
-            match follower.glance(floor, alone)? {
-                Some(found) => concerned |= found,
-                None => return Ok(None),
+        floor.on_snapshot(|snapshot| {
+            let mut concerned = false;
+            for follower in &active {
+                match follower.glance(snapshot)? {
+                    Some(found) => concerned |= found,
+                    None => return Ok(None),
+                }
             }
-        }
-        Ok(Some(concerned))
+            Ok(Some(concerned))
+        })
     }
 
     /// A watch on the WAL, where the system has one to give.

@@ -21,7 +21,7 @@ use crate::message::Message;
 use crate::sqlite::fault;
 use crate::sqlite::log::{PAGE_SIZE, in_transaction, read_page};
 use crate::sqlite::process::Process;
-use crate::sqlite::tables::events::{Damaged, adjoining};
+use crate::sqlite::tables::events::{Adjoining, Damaged, adjoining};
 use crate::sqlite::wake::{Floor, WakeBits};
 use crate::sqlite::watcher::{Follower, Watcher};
 use listeners::{Listener, State};
@@ -147,14 +147,12 @@ impl Tail {
 
     /// Hands over what a ring is most often for, new events that follow the position without a gap: the quick way, which
     /// a waiting stream is worth; whether any was for a stream. `None` if it takes the thorough one.
-    fn take_adjoining(&self, floor: &mut Floor, mark: bool) -> Result<Option<bool>> {
+    fn take_adjoining(
+        &self,
+        read: impl FnOnce(u64) -> rusqlite::Result<Option<Adjoining>>,
+    ) -> Result<Option<bool>> {
         let position = self.state().position;
-        let found = if mark {
-            floor.seeing(|conn, seen| adjoining(conn, position, PAGE_SIZE, seen))
-        } else {
-            adjoining(floor.connection(), position, PAGE_SIZE, &mut || Ok(()))
-        };
-        let found = found.map_err(|e| fault::error("following the log", e))?;
+        let found = read(position).map_err(|e| fault::error("following the log", e))?;
         let Some(found) = found else { return Ok(None) };
         let mut state = self.state();
         if state.position < position {
@@ -215,8 +213,13 @@ impl Follower for Tail {
         self.state().interest()
     }
 
-    fn glance(&self, floor: &mut Floor, mark: bool) -> Result<Option<bool>> {
-        self.take_adjoining(floor, mark)
+    fn glance(&self, snapshot: &Connection) -> Result<Option<bool>> {
+        self.take_adjoining(|after| adjoining(snapshot, after, PAGE_SIZE, || Ok(())))
+    }
+
+    /// One statement, and no transaction around it.
+    fn glance_alone(&self, floor: &mut Floor) -> Result<Option<bool>> {
+        self.take_adjoining(|after| floor.seeing(|conn, seen| adjoining(conn, after, PAGE_SIZE, seen)))
     }
 
     fn look(&self, conn: &Connection) -> Result<bool> {

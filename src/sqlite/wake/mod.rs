@@ -66,6 +66,16 @@ impl Floor {
         })
     }
 
+    /// Reads on one snapshot, which takes SQLite's locks once for all statements; then commits up to it count as seen.
+    pub(crate) fn on_snapshot<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let failed = |e| fault::error("reading a snapshot", e);
+        let Self { conn, version } = self;
+        let snapshot = conn.unchecked_transaction().map_err(failed)?;
+        // The first statement takes the snapshot, and the number stands still in it.
+        *version = Some(data_version(&snapshot).map_err(failed)?);
+        read(&snapshot)
+    }
+
     /// The connection, to read with in between.
     pub(crate) fn connection(&self) -> &Connection {
         &self.conn

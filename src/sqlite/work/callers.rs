@@ -155,7 +155,7 @@ impl Callers {
             over.iter().for_each(|(sequence, waiter)| remove(&mut waiting, *sequence, waiter));
             self.count.store(waiting.len(), Ordering::SeqCst);
         }
-        let any = !wakers.is_empty();
+        let any = !wakers.is_empty(); 
         wakers.into_iter().for_each(Waker::wake);
         Ok(any)
     }

@@ -192,7 +192,7 @@ pub(super) fn next_ready(
 /// only a claim can tell.
 pub(super) fn has_ready(conn: &rusqlite::Connection, filter: &Filter) -> rusqlite::Result<bool> {
     if let Some(subject) = filter.as_subject() {
-        return Ok(claim::has_ready(conn, &subject)? && !queues::is_paused(conn, &subject)?);
+        return claim::has_ready(conn, &subject);
     }
     let mut after = String::new();
     for _ in 0..SUBJECTS {

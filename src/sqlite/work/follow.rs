@@ -9,7 +9,7 @@ use crate::service::Ticket;
 use crate::sqlite::fault;
 use crate::sqlite::tables::peers;
 use crate::sqlite::tables::requests::{claim, keep};
-use crate::sqlite::wake::{Floor, WakeBits};
+use crate::sqlite::wake::WakeBits;
 use crate::sqlite::watcher::Follower;
 use crate::sqlite::work::tidy::{Renew, Sweep, Tidy};
 use crate::sqlite::work::{DEATHS_EVERY, Work};
@@ -39,8 +39,10 @@ impl Work {
             concerned |= self.callers.look(conn)?;
         }
         if !self.services.is_empty() {
+            // Before anything new is taken: of what is taken now, nothing can have been cancelled yet.
+            let busy = self.services.is_busy();
             concerned |= self.services.look(conn)?;
-            if let Some(slot) = self.slot().filter(|_| self.services.is_busy()) {
+            if let Some(slot) = self.slot().filter(|_| busy) {
                 for (sequence, attempt) in claim::to_cancel(conn, slot)? {
                     self.services.stop(Ticket { sequence, attempt });
                 }
@@ -137,12 +139,8 @@ impl Follower for Work {
         bits
     }
 
-    fn glance(&self, floor: &mut Floor, mark: bool) -> Result<Option<bool>> {
-        if mark {
-            floor.has_changed()?;
-        }
-        self.timers().changed();
-        self.look_now(floor.connection()).map(Some).map_err(|e| fault::error("looking for requests", e))
+    fn glance(&self, snapshot: &Connection) -> Result<Option<bool>> {
+        self.look(snapshot).map(Some)
     }
 
     fn look(&self, conn: &Connection) -> Result<bool> {

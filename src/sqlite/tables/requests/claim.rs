@@ -13,7 +13,8 @@ const READY: &str = "SELECT sequence, id, kind, headers, data, attempt, run_at, 
     FROM bus_requests WHERE ready IS NOT NULL AND subject = ?1 ORDER BY priority DESC, sequence LIMIT ?2";
 // One step in the index a distinct subject, however many rows it has.
 const NEXT_SUBJECT: &str = "SELECT subject FROM bus_requests WHERE ready IS NOT NULL AND subject > ?1 ORDER BY subject LIMIT 1";
-const HAS_READY: &str = "SELECT 1 FROM bus_requests WHERE ready IS NOT NULL AND subject = ?1 LIMIT 1";
+const HAS_READY: &str = "SELECT 1 FROM bus_requests WHERE ready IS NOT NULL AND subject = ?1
+    AND NOT EXISTS (SELECT 1 FROM bus_queues WHERE subject = ?1 AND paused_at IS NOT NULL) LIMIT 1";
 // By bus_requests_by_key.
 const FIRST_OF_KEY: &str = "SELECT min(sequence) FROM bus_requests
     WHERE subject = ?1 AND key = ?2 AND key IS NOT NULL AND finished_at IS NULL";
@@ -116,9 +117,9 @@ pub(crate) fn next_subject(conn: &Connection, after: &str) -> rusqlite::Result<O
     conn.prepare_cached(NEXT_SUBJECT)?.query_row([after], text).optional()
 }
 
-/// Whether anything of a subject is ready.
+/// Whether anything of a subject is ready and not held back.
 pub(crate) fn has_ready(conn: &Connection, subject: &str) -> rusqlite::Result<bool> {
-    conn.prepare_cached(HAS_READY)?.query_row([subject], |_| Ok(())).optional().map(|found| found.is_some())
+    conn.prepare_cached(HAS_READY)?.exists([subject])
 }
 
 /// The first unfinished job of a key.
