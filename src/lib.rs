@@ -44,7 +44,6 @@ mod job;
 mod message;
 mod publish;
 mod retry;
-pub mod stamp;
 pub mod sql;
 mod subject;
 

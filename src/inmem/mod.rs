@@ -134,11 +134,6 @@ impl Messenger for InMemBus {
         Box::pin(async move { self.shared().last(&subject) })
     }
 
-    fn call(&self, _: crate::Request) -> BoxFuture<'_, Result<crate::Reply>> { Box::pin(async { Err(crate::Error::closed()) }) }
-    fn call_stream(&self, _: crate::Request) -> BoxFuture<'_, Result<crate::Replies>> { Box::pin(async { Err(crate::Error::closed()) }) }
-    fn serve_with(&self, _: crate::Serve, _: Arc<dyn crate::Handler>) -> BoxFuture<'_, Result<crate::Service>> { Box::pin(async { Err(crate::Error::closed()) }) }
-    fn as_durable(&self) -> Result<Arc<dyn crate::Durable>> { Err(crate::Error::closed()) }
-
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             self.shared().close();
@@ -155,8 +150,6 @@ impl Messenger for InMemBus {
             atomic_batches: true,
             deduplication: true,
             expect_last: true,
-            waits_for_servers: true,
-            jobs: true,
         }
     }
 }
