@@ -409,6 +409,10 @@ impl Pump {
 fn is_over(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::Closed | ErrorKind::FileReplaced | ErrorKind::Forked | ErrorKind::Corrupt | ErrorKind::NotADatabase
+        ErrorKind::Closed
+            | ErrorKind::FileReplaced
+            | ErrorKind::Forked
+            | ErrorKind::Corrupt
+            | ErrorKind::NotADatabase
     )
 }
