@@ -98,9 +98,7 @@ pub use {
     call::{Call, CallControl},
     capabilities::Capabilities,
     clock::{Clock, SystemClock},
-    durable::{
-        Dead, DeadLetter, Durable, DurableExt, Failure, JobHandle, JobId, JobInfo, JobState,
-    },
+    durable::{Dead, DeadLetter, Durable, DurableExt, Failure, JobHandle, JobId, JobInfo, JobState},
     ext::MessengerExt,
     future::BoxFuture,
     handler::{Handler, HandlerError, handler_fn},

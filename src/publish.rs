@@ -183,8 +183,9 @@ pub(crate) fn check_size(
         return Ok(());
     }
     let kind = ErrorKind::PayloadTooLarge { size: size as u64, limit: limit as u64 };
-    let message =
-        format!("the {what} on {subject:?} has {size} bytes with its headers, and at most {limit} are allowed");
+    let message = format!(
+        "the {what} on {subject:?} has {size} bytes with its headers, and at most {limit} are allowed"
+    );
     Err(Error::new(kind, message))
 }
 

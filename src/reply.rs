@@ -81,8 +81,7 @@ impl Response {
             return Ok(());
         }
         let kind = ErrorKind::PayloadTooLarge { size: size as u64, limit: limit as u64 };
-        let message =
-            format!("the reply has {size} bytes with its headers, and at most {limit} are allowed");
+        let message = format!("the reply has {size} bytes with its headers, and at most {limit} are allowed");
         Err(Error::new(kind, message))
     }
 }

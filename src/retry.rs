@@ -57,7 +57,7 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 /// Milliseconds from the failure of this attempt (from 1) to the next; `chance` is any number, and varies it.
 #[cfg(feature = "async")]
 pub(crate) fn pause(first: i64, longest: i64, attempt: i64, chance: u64) -> i64 {
-    let doublings = u32::try_from((attempt - 1).clamp(0, 62)).unwrap_or(62);
+    let doublings = u32::try_from(attempt.saturating_sub(1).clamp(0, 62)).unwrap_or(62);
     let longest = longest.max(0);
     let pause = first.max(0).checked_mul(1_i64 << doublings).unwrap_or(i64::MAX).min(longest);
     let most = 100 + BACKOFF_JITTER_PERCENT;

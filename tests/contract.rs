@@ -29,6 +29,8 @@ mod inmem {
         expected.atomic_batches = true;
         expected.deduplication = true;
         expected.expect_last = true;
+        expected.waits_for_servers = true;
+        expected.jobs = true;
         assert_eq!(InMemBus::new().capabilities(), expected);
     }
 

@@ -6,13 +6,18 @@ use std::task::{Context, Poll};
 
 use super::cases;
 use crate::capabilities::Capabilities;
+use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::future::BoxFuture;
+use crate::handler::Handler;
 use crate::inmem::InMemBus;
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{PubAck, Publish};
+use crate::reply::{Replies, Reply};
+use crate::request::Request;
+use crate::serve::{Serve, Service};
 use crate::subject::Subject;
 use crate::subscribe::{Source, StartAt, Subscribe, Subscription};
 
@@ -119,6 +124,22 @@ impl Messenger for Faulty {
 
     fn last(&self, subject: Subject) -> BoxFuture<'_, Result<Option<Message>>> {
         self.bus.last(subject)
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply>> {
+        self.bus.call(request)
+    }
+
+    fn call_stream(&self, request: Request) -> BoxFuture<'_, Result<Replies>> {
+        self.bus.call_stream(request)
+    }
+
+    fn serve_with(&self, serve: Serve, handler: Arc<dyn Handler>) -> BoxFuture<'_, Result<Service>> {
+        self.bus.serve_with(serve, handler)
+    }
+
+    fn as_durable(&self) -> Result<Arc<dyn Durable>> {
+        self.bus.as_durable()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
@@ -255,6 +276,22 @@ impl Messenger for Bare {
 
     fn last(&self, _: Subject) -> BoxFuture<'_, Result<Option<Message>>> {
         Box::pin(async { unsupported() })
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply>> {
+        Box::pin(async { self.0.call(request.if_served()).await })
+    }
+
+    fn call_stream(&self, request: Request) -> BoxFuture<'_, Result<Replies>> {
+        Box::pin(async { self.0.call_stream(request.if_served()).await })
+    }
+
+    fn serve_with(&self, serve: Serve, handler: Arc<dyn Handler>) -> BoxFuture<'_, Result<Service>> {
+        self.0.serve_with(serve, handler)
+    }
+
+    fn as_durable(&self) -> Result<Arc<dyn Durable>> {
+        unsupported()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -7,6 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::defaults::{DEDUP_WINDOW, MAX_PAYLOAD, MEMORY_LOG, MEMORY_LOG_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inmem::InMemBus;
+use crate::inmem::broker::Broker;
 use crate::inmem::dedup::Dedup;
 use crate::inmem::log::Log;
 use crate::inmem::shared::Shared;
@@ -71,8 +72,8 @@ impl InMemBuilder {
         self
     }
 
-    /// Where event times and the window against duplicates take the time from: the system's wall clock unless
-    /// set. It is asked under the lock of the bus, so that times follow the order of the log, and must not
+    /// Where event times, due times, deadlines and the window against duplicates take the time from: the system's clocks
+    /// unless set; see [`InMemBus::nudge`]. It is asked under the lock of the bus, so that times follow the order of the log, and must not
     /// use the bus itself.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -98,7 +99,8 @@ impl InMemBuilder {
     pub(super) fn build_unchecked(self) -> InMemBus {
         let log = Log::new(self.log_capacity, self.log_bytes);
         let dedup = Dedup::new(self.dedup_window);
-        InMemBus::over(Shared::new(log, dedup, self.clock, self.max_payload))
+        let broker = Broker::new(Arc::clone(&self.clock), self.max_payload);
+        InMemBus::over(Shared::new(log, dedup, self.clock, self.max_payload), broker)
     }
 }
 

@@ -1,24 +1,36 @@
 //! The backend in memory: one process, no disk, the same contract.
 
+mod broker;
 mod builder;
+mod callers;
 mod dedup;
+mod desk;
+mod durable;
 mod log;
 mod reader;
+mod requests;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::fmt;
 use std::sync::Arc;
 
+use self::broker::Broker;
 pub use self::builder::InMemBuilder;
 use self::shared::Shared;
 use crate::capabilities::Capabilities;
+use crate::durable::Durable;
 use crate::error::Result;
 use crate::future::BoxFuture;
+use crate::handler::Handler;
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{PubAck, Publish};
+use crate::reply::{Replies, Reply};
+use crate::request::Request;
+use crate::serve::{Serve, Service};
 use crate::subject::Subject;
 use crate::subscribe::{Subscribe, Subscription};
 
@@ -50,14 +62,16 @@ pub struct InMemBus {
     handles: Arc<Handles>,
 }
 
-/// Streams hold what is inside, handles hold this: without a handle nobody can publish any more.
+/// Streams and services hold what is inside, handles hold this: without a handle nobody can publish or call any more.
 struct Handles {
     shared: Arc<Shared>,
+    broker: Arc<Broker>,
 }
 
 impl Drop for Handles {
     fn drop(&mut self) {
         self.shared.close();
+        self.broker.close();
     }
 }
 
@@ -92,12 +106,50 @@ impl InMemBus {
         self.handles.shared.forget_through(sequence);
     }
 
-    fn over(shared: Shared) -> Self {
-        Self { handles: Arc::new(Handles { shared: Arc::new(shared) }) }
+    /// Looks at the clock again, and does what has become due by it: for tests that
+    /// [set the clock](InMemBuilder::clock) themselves.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicI64, Ordering};
+    /// use std::time::Duration;
+    ///
+    /// use rowbus::{Call, Clock, DurableExt, InMemBus, Job, JobState, MessengerExt};
+    ///
+    /// #[derive(Debug, Default)]
+    /// struct ByHand(AtomicI64);
+    /// impl Clock for ByHand {
+    ///     fn unix_millis(&self) -> i64 {
+    ///         self.0.load(Ordering::SeqCst)
+    ///     }
+    /// }
+    ///
+    /// let clock = Arc::new(ByHand::default());
+    /// let bus = InMemBus::builder().clock(clock.clone()).build()?;
+    /// let service = bus.serve("remind", |_: Call| async { Ok("done") }).await?;
+    /// let job = bus.enqueue(Job::new("remind", "").delay(Duration::from_secs(3600))).await?;
+    /// assert_eq!(job.info().await?.state, JobState::Scheduled);
+    ///
+    /// clock.0.store(3_600_000, Ordering::SeqCst);
+    /// bus.nudge();
+    /// assert_eq!(job.reply().await?.text(), Some("done"));
+    /// # service.stop().await }
+    /// ```
+    pub fn nudge(&self) {
+        self.handles.broker.nudge();
+    }
+
+    fn over(shared: Shared, broker: Broker) -> Self {
+        Self { handles: Arc::new(Handles { shared: Arc::new(shared), broker: Arc::new(broker) }) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
         &self.handles.shared
+    }
+
+    fn broker(&self) -> &Arc<Broker> {
+        &self.handles.broker
     }
 }
 
@@ -113,7 +165,7 @@ impl fmt::Debug for InMemBus {
     }
 }
 
-/// Each future is done at its first poll; dropped before, it has done nothing.
+/// Each future that waits for no handler is done at its first poll; dropped before, it has done nothing.
 impl Messenger for InMemBus {
     fn send(&self, publish: Publish) -> BoxFuture<'_, Result<PubAck>> {
         Box::pin(async { self.shared().send(publish.into_parts()?) })
@@ -134,8 +186,27 @@ impl Messenger for InMemBus {
         Box::pin(async move { self.shared().last(&subject) })
     }
 
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply>> {
+        Box::pin(async { Replies::new(self.broker().open(request.into_parts()?, false)?).last().await })
+    }
+
+    fn call_stream(&self, request: Request) -> BoxFuture<'_, Result<Replies>> {
+        Box::pin(async { Ok(Replies::new(self.broker().open(request.into_parts()?, true)?)) })
+    }
+
+    fn serve_with(&self, serve: Serve, handler: Arc<dyn Handler>) -> BoxFuture<'_, Result<Service>> {
+        Box::pin(async move { self.broker().serve(serve.into_parts()?, &handler) })
+    }
+
+    fn as_durable(&self) -> Result<Arc<dyn Durable>> {
+        Ok(Arc::new(self.clone()))
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
+            self.shared().end_streams();
+            self.broker().drain().await;
+            self.broker().close();
             self.shared().close();
             Ok(())
         })
@@ -150,6 +221,8 @@ impl Messenger for InMemBus {
             atomic_batches: true,
             deduplication: true,
             expect_last: true,
+            waits_for_servers: true,
+            jobs: true,
         }
     }
 }

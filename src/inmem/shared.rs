@@ -32,6 +32,8 @@ struct State {
     dedup: Dedup,
     listeners: Trie<Arc<Mailbox>>,
     next_listener: u64,
+    /// No stream begins any more, and those that were have ended.
+    ending: bool,
     closed: bool,
 }
 
@@ -52,7 +54,8 @@ struct Pending<'a> {
 
 impl Shared {
     pub(super) fn new(log: Log, dedup: Dedup, clock: Arc<dyn Clock>, max_payload: usize) -> Self {
-        let state = State { log, dedup, listeners: Trie::default(), next_listener: 0, closed: false };
+        let state =
+            State { log, dedup, listeners: Trie::default(), next_listener: 0, ending: false, closed: false };
         Self { state: Mutex::new(state), clock, max_payload }
     }
 
@@ -93,6 +96,9 @@ impl Shared {
     pub(super) fn subscribe(self: &Arc<Self>, parts: SubscribeParts) -> Result<Reader> {
         let SubscribeParts { filter, start, buffer } = parts;
         let mut state = self.open_state()?;
+        if state.ending {
+            return Err(Error::closed());
+        }
         let backlog = state.log.backlog(start, &filter)?;
         let mailbox = Arc::new(Mailbox::new(buffer, STREAM_BUFFER_BYTES));
         let id = state.next_listener;
@@ -111,10 +117,17 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
+        self.end_streams();
         let mut state = self.state();
         state.closed = true;
-        let listeners = mem::take(&mut state.listeners);
         state.log.forget_through(u64::MAX);
+    }
+
+    /// Ends every stream; publishing goes on, for handlers that still finish.
+    pub(super) fn end_streams(&self) {
+        let mut state = self.state();
+        state.ending = true;
+        let listeners = mem::take(&mut state.listeners);
         drop(state);
         listeners.each(|_, mailbox| mailbox.seal().into_iter().for_each(Waker::wake));
     }

@@ -8,4 +8,7 @@ mod pump;
 
 pub(crate) use desk::{Claimed, Desk, Finished, Settled, Ticket, Traits, Verdict, millis};
 pub(crate) use handle::PumpHandle;
-pub(crate) use pump::{Pump, Renewal};
+pub(crate) use pump::Pump;
+// Leases that are renewed are those between processes.
+#[cfg(feature = "sqlite")]
+pub(crate) use {desk::renew_after, pump::Renewal};

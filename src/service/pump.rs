@@ -77,6 +77,15 @@ struct Step {
     most: usize,
 }
 
+/// Ends the service when its runtime drops the loop, so that nobody waits for an end that cannot come.
+struct Loop(Arc<Pump>);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.0.end(None);
+    }
+}
+
 /// Between tries to write what could not be written.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -93,8 +102,8 @@ impl Pump {
             work: Notify::new(),
             progress: Notify::new(),
         });
-        let looping = Arc::clone(&pump);
-        pump.runtime.spawn(async move { looping.run().await });
+        let looping = Loop(Arc::clone(&pump));
+        pump.runtime.spawn(async move { looping.0.run().await });
         pump
     }
 
@@ -204,7 +213,12 @@ impl Pump {
                 progress.await;
             }
         };
-        if tokio::time::timeout(self.serve.grace, ends).await.is_err() {
+        // On the timer of the service's own runtime: who closes the bus may be outside of any.
+        let ends = {
+            let _entered = self.runtime.enter();
+            tokio::time::timeout(self.serve.grace, ends)
+        };
+        if ends.await.is_err() {
             self.release_all();
         }
         self.ended().await
@@ -285,7 +299,7 @@ impl Pump {
             || (state.running.is_empty() && state.finished.is_empty() && !state.settling)
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(self: &Arc<Self>) {
         while let Some(step) = self.next_step().await {
             let finished = Arc::new(step.finished);
             loop {
@@ -416,6 +430,10 @@ impl Pump {
 fn is_over(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::Closed | ErrorKind::FileReplaced | ErrorKind::Forked | ErrorKind::Corrupt | ErrorKind::NotADatabase
+        ErrorKind::Closed
+            | ErrorKind::FileReplaced
+            | ErrorKind::Forked
+            | ErrorKind::Corrupt
+            | ErrorKind::NotADatabase
     )
 }

@@ -1,3 +1,5 @@
+mod services;
+
 use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};

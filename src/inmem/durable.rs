@@ -1,0 +1,94 @@
+//! Jobs, as the test double of a bus that keeps them: they end with the bus.
+
+use std::sync::Arc;
+
+use crate::durable::{Dead, DeadLetter, Durable, JobHandle, JobId, JobInfo};
+use crate::error::Result;
+use crate::future::BoxFuture;
+use crate::inmem::InMemBus;
+use crate::inmem::broker::State;
+use crate::inmem::callers::Caller;
+use crate::inmem::requests::Now;
+use crate::job::Job;
+use crate::reply::Replies;
+use crate::subject::Subject;
+
+impl InMemBus {
+    fn submit_now(&self, jobs: Vec<Job>) -> Result<Vec<JobHandle>> {
+        let broker = self.broker();
+        let checked = |job: Job| {
+            let parts = job.into_parts()?;
+            parts.check_size(broker.max_payload)?;
+            Ok(parts)
+        };
+        let jobs = jobs.into_iter().map(checked).collect::<Result<Vec<_>>>()?;
+        let submitted = self.step(|state, now| {
+            Ok(jobs.into_iter().map(|parts| state.requests.submit(parts, now)).collect::<Vec<_>>())
+        })?;
+        let bus: Arc<dyn Durable> = Arc::new(self.clone());
+        let handles = submitted
+            .into_iter()
+            .map(|(id, duplicate)| JobHandle::new(JobId::from(id), duplicate, Arc::clone(&bus)));
+        Ok(handles.collect())
+    }
+
+    fn replies_now(&self, id: &JobId) -> Result<Replies> {
+        let (id, reader) = self.step(|state, _| state.requests.read(id.as_str()))?;
+        Ok(Replies::new(Caller::new(Arc::clone(self.broker()), id, reader)))
+    }
+
+    fn step<T>(&self, act: impl FnOnce(&mut State, Now) -> Result<T>) -> Result<T> {
+        self.broker().step(|state, now| {
+            state.not_closed()?;
+            act(state, now)
+        })
+    }
+}
+
+impl Durable for InMemBus {
+    fn submit(&self, jobs: Vec<Job>) -> BoxFuture<'_, Result<Vec<JobHandle>>> {
+        Box::pin(async move { self.submit_now(jobs) })
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<JobInfo>> {
+        Box::pin(async move { self.step(|state, _| state.requests.info(id.as_str())) })
+    }
+
+    fn replies(&self, id: JobId) -> BoxFuture<'_, Result<Replies>> {
+        Box::pin(async move { self.replies_now(&id) })
+    }
+
+    fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move { self.step(|state, now| state.requests.cancel(id.as_str(), now)) })
+    }
+
+    fn pause(&self, subject: Subject) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.step(|state, _| {
+                state.requests.pause(subject);
+                Ok(())
+            })
+        })
+    }
+
+    fn resume(&self, subject: Subject) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.step(|state, _| {
+                state.requests.resume(&subject);
+                Ok(())
+            })
+        })
+    }
+
+    fn dead_letters(&self, which: Dead, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>>> {
+        Box::pin(async move { self.step(|state, _| Ok(state.requests.dead_letters(&which, after, limit))) })
+    }
+
+    fn requeue(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async move { self.step(|state, now| state.requests.requeue(&which, now)) })
+    }
+
+    fn purge(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async move { self.step(|state, _| state.requests.purge(&which)) })
+    }
+}
