@@ -11,4 +11,4 @@ pub(crate) use handle::PumpHandle;
 pub(crate) use pump::Pump;
 // Leases that are renewed are those between processes.
 #[cfg(feature = "sqlite")]
-pub(crate) use {desk::renew_after, pump::Renewal};
+pub(crate) use pump::Renewal;

@@ -193,7 +193,11 @@ impl Log {
     }
 
     /// Reads on one snapshot.
-    pub(crate) fn read<T>(&self, doing: &str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(
+        &self,
+        doing: &str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         self.process.check()?;
         let pool =
             self.pool.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(Error::closed)?;

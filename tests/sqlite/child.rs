@@ -115,6 +115,8 @@ fn plays_its_role() {
             ["peer", path, name] => crate::peers::peer(path, name).await,
             #[cfg(target_os = "linux")]
             ["streaming-peer", path, name] => crate::peers::streaming_peer(path, name).await,
+            #[cfg(target_os = "linux")]
+            ["serve", path, lease] => crate::servers::serve(path, lease.parse().unwrap()).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
             _ => panic!("unknown role {role:?}"),

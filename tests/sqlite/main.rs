@@ -15,6 +15,9 @@ mod outbox;
 mod peers;
 mod plain_sql;
 mod processes;
+mod requests;
+#[cfg(target_os = "linux")]
+mod servers;
 mod streams;
 #[cfg(unix)]
 mod unix;

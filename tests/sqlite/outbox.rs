@@ -1,10 +1,10 @@
 //! Publishing in a transaction of the host's own.
 
 use rowbus::rusqlite::{Connection, Transaction, TransactionBehavior};
-use rowbus::sqlite::publish_in;
-use rowbus::{ErrorKind, Messenger, Publish};
+use rowbus::sqlite::{enqueue_in, publish_in};
+use rowbus::{Call, Durable, DurableExt, ErrorKind, Job, JobState, Messenger, MessengerExt, Publish};
 
-use crate::{Place, from_oldest, listed, texts};
+use crate::{Place, from_oldest, listed, next, texts};
 
 fn begin(conn: &mut Connection) -> Transaction<'_> {
     conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap()
@@ -78,4 +78,97 @@ async fn a_file_of_a_newer_library_that_this_one_may_not_write_is_refused() {
     let tx = begin(&mut conn);
     let error = publish_in(&tx, Publish::new("a", "x")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SchemaTooNew, "{error}");
+}
+
+#[tokio::test]
+async fn a_job_enqueued_in_a_hosts_transaction_is_there_if_that_is_committed() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let mut conn = place.sql();
+    let tx = begin(&mut conn);
+    let lost = enqueue_in(&tx, Job::new("mail.send", "lost")).unwrap();
+    tx.rollback().unwrap();
+    assert_eq!(bus.job(lost).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let tx = begin(&mut conn);
+    let kept = enqueue_in(&tx, Job::new("mail.send", "kept").unique("one")).unwrap();
+    assert_eq!(enqueue_in(&tx, Job::new("mail.send", "again").unique("one")).unwrap(), kept);
+    tx.commit().unwrap();
+    let mail = bus.serve("mail.send", |call: Call| async move { Ok(call.into_message().into_payload()) });
+    let mail = mail.await.unwrap();
+    assert_eq!(bus.reply(kept).await.unwrap().text(), Some("kept"));
+    mail.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_of_the_bus_is_all_there_or_not_at_all() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let mut events = bus.stream(">").await.unwrap();
+    let write = |fail: bool| {
+        bus.transaction(move |tx| {
+            tx.execute_batch("CREATE TABLE IF NOT EXISTS mine (x)")?;
+            tx.execute("INSERT INTO mine VALUES (1)", [])?;
+            let job = tx.enqueue(Job::new("work", ""))?;
+            tx.publish(Publish::new("made", ""))?;
+            if fail { Err(rowbus::Error::new(ErrorKind::Io, "no")) } else { Ok(job) }
+        })
+    };
+    assert_eq!(write(true).await.unwrap_err().to_string(), "no");
+    let job = write(false).await.unwrap();
+    assert_eq!(next(&mut events).await.unwrap().sequence(), 1);
+    assert_eq!(bus.job(job).await.unwrap().state, JobState::Ready);
+    let count = |sql: &str| place.sql().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM mine"), 1);
+    assert_eq!(count("SELECT count(*) FROM bus_requests"), 1);
+}
+
+#[tokio::test]
+async fn a_transaction_can_neither_end_itself_nor_attach_a_file_nor_call_its_own_bus() {
+    let place = Place::new();
+    let bus = place.open().await;
+    for sql in ["COMMIT", "ROLLBACK", "BEGIN", "ATTACH ':memory:' AS other"] {
+        let refused = bus.transaction(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidOption, "{sql}: {refused}");
+    }
+    let same = bus.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let called =
+        bus.transaction(move |_| Ok(runtime.block_on(same.publish("a", "")).unwrap_err())).await.unwrap();
+    assert_eq!(called.kind(), ErrorKind::InvalidOption, "{called}");
+    // Another bus on another file can be called.
+    let elsewhere = Place::new();
+    let other = elsewhere.open().await;
+    let runtime = tokio::runtime::Handle::current();
+    let sequence =
+        bus.transaction(move |_| Ok(runtime.block_on(other.publish("a", ""))?.sequence)).await.unwrap();
+    assert_eq!(sequence, 1);
+    assert_eq!(bus.publish("a", "").await.unwrap().sequence, 1, "nothing was written by any of them");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_transaction_reaches_its_caller_and_the_bus_goes_on() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let panicking = bus.clone();
+    let panicked = tokio::spawn(async move {
+        let run = |tx: &mut rowbus::sqlite::Transaction<'_, '_>| -> rowbus::Result<()> {
+            tx.publish(Publish::new("a", ""))?;
+            panic!("on purpose");
+        };
+        panicking.transaction(run).await
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    assert_eq!(bus.publish("a", "").await.unwrap().sequence, 1);
+}
+
+#[tokio::test]
+async fn a_bus_in_an_attached_file_is_refused_jobs_as_well() {
+    let (place, other) = (Place::new(), Place::new());
+    place.open().await.close().await.unwrap();
+    let mut conn = Connection::open(other.path()).unwrap();
+    conn.execute("ATTACH ?1 AS bus", [place.path().to_str().unwrap()]).unwrap();
+    let tx = begin(&mut conn);
+    let refused = enqueue_in(&tx, Job::new("a", "")).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidOption);
+    assert!(refused.to_string().contains("ATTACHed"), "{refused}");
 }

@@ -180,6 +180,7 @@ impl Row {
         let job = self.job();
         Traits {
             is_request: job.is_none(),
+            caller: None,
             has_key: job.is_some_and(|job| job.key.is_some()),
             is_unique: job.is_some_and(|job| job.unique.is_some()),
         }

@@ -16,7 +16,8 @@ const BURY: &str = "INSERT INTO bus_dead_letters (source, source_id, subject, da
     FROM bus_requests WHERE sequence = ?1";
 // By the primary key.
 const SUBJECTS_AFTER: &str = "SELECT id, subject FROM bus_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
-const GET: &str = "SELECT id, source_id, subject, data, headers, reason, errors, attempts, created_at, died_at
+const GET: &str =
+    "SELECT id, source_id, subject, data, headers, reason, errors, attempts, created_at, died_at
     FROM bus_dead_letters WHERE id = ?1";
 const SOURCE: &str = "SELECT source, source_id, subject, key FROM bus_dead_letters WHERE id = ?1";
 const REMOVE: &str = "DELETE FROM bus_dead_letters WHERE id = ?1";
@@ -66,11 +67,18 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Letter> {
 }
 
 /// Ids and subjects of the dead letters behind this id, in order.
-pub(crate) fn subjects_after(conn: &Connection, id: i64, most: usize) -> rusqlite::Result<Vec<(i64, String)>> {
+pub(crate) fn subjects_after(
+    conn: &Connection,
+    id: i64,
+    most: usize,
+) -> rusqlite::Result<Vec<(i64, String)>> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut statement = conn.prepare_cached(SUBJECTS_AFTER)?;
     let rows = statement.query_map((id, most), |row| {
-        Ok((row.get(0)?, String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default()).into_owned()))
+        Ok((
+            row.get(0)?,
+            String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default()).into_owned(),
+        ))
     })?;
     rows.collect()
 }

@@ -4,8 +4,7 @@ use rusqlite::Connection;
 
 // Scans: the table has a row a process.
 const LIST: &str = "SELECT id, slot, name, pid, version, serves, started_at FROM bus_peers ORDER BY id";
-const ADD: &str =
-    "INSERT INTO bus_peers (slot, name, pid, version, serves, boot_id, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const ADD: &str = "INSERT INTO bus_peers (slot, name, pid, version, serves, boot_id, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 // By bus_peers_by_slot.
 const UPDATE: &str = "UPDATE bus_peers SET serves = ?2 WHERE slot = ?1";
 const REMOVE: &str = "DELETE FROM bus_peers WHERE slot = ?1";

@@ -11,6 +11,9 @@ use crate::sqlite::tables::requests::claim::body;
 const ADD: &str = "INSERT INTO bus_replies (request, attempt, part, data, headers, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const AFTER: &str = "SELECT attempt, part, data, headers FROM bus_replies
     WHERE request = ?1 AND (attempt, part) > (?2, ?3) ORDER BY attempt, part LIMIT ?4";
+// A scan, after a restart of the machine.
+const REMOVE_ORPHANS: &str =
+    "DELETE FROM bus_replies WHERE request NOT IN (SELECT sequence FROM bus_requests)";
 const REMOVE: &str = "DELETE FROM bus_replies WHERE request = ?1";
 
 /// A part of a reply.
@@ -48,6 +51,11 @@ pub(crate) fn after(
         Ok(Part { attempt: row.get(0)?, number: row.get(1)?, data, headers })
     })?;
     rows.collect()
+}
+
+/// Removes the parts of requests that are gone.
+pub(crate) fn remove_orphans(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.execute(REMOVE_ORPHANS, [])
 }
 
 /// Removes the parts of a request.

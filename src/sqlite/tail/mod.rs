@@ -173,9 +173,8 @@ impl Tail {
         let everything = Filter::everything();
         loop {
             let position = self.state().position;
-            let reading =
-                in_transaction(conn, |conn| read_page(conn, position, &everything, position))
-                    .map_err(|e| fault::error("following the log", e))?;
+            let reading = in_transaction(conn, |conn| read_page(conn, position, &everything, position))
+                .map_err(|e| fault::error("following the log", e))?;
             if reading.page.newest < position {
                 return Err(Error::cursor_ahead(position, reading.page.newest));
             }

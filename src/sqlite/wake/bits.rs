@@ -57,8 +57,9 @@ impl WakeBits {
 
     /// The same in every process and version: FNV-1a.
     fn of(kind: Kind, token: &[u8]) -> Self {
-        let hash =
-            std::iter::once(kind as u8).chain(token.iter().copied()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let hash = std::iter::once(kind as u8)
+            .chain(token.iter().copied())
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
         Self(1 << (hash % BITS))
@@ -109,7 +110,9 @@ impl Interest {
     fn count(&mut self, filter: &Filter) -> &mut u32 {
         match first_token(filter.as_str()) {
             "*" | ">" => &mut self.everything,
-            token => &mut self.counts[WakeBits::of(Kind::Event, token.as_bytes()).0.trailing_zeros() as usize],
+            token => {
+                &mut self.counts[WakeBits::of(Kind::Event, token.as_bytes()).0.trailing_zeros() as usize]
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use crate::defaults::PARTS_BUFFER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reply::{Reply, Response};
-use crate::sqlite::tables::requests::look::{self, Ended};
 use crate::sqlite::tables::replies;
+use crate::sqlite::tables::requests::look::{self, Ended};
 use crate::sqlite::wake::WakeBits;
 
 /// By the sequence of what they wait for.
@@ -155,7 +155,7 @@ impl Callers {
             over.iter().for_each(|(sequence, waiter)| remove(&mut waiting, *sequence, waiter));
             self.count.store(waiting.len(), Ordering::SeqCst);
         }
-        let any = !wakers.is_empty(); 
+        let any = !wakers.is_empty();
         wakers.into_iter().for_each(Waker::wake);
         Ok(any)
     }

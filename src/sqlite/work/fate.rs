@@ -130,7 +130,12 @@ pub(crate) fn bury(
 }
 
 /// Lets those behind a job that is over have their turn.
-pub(crate) fn make_way(tx: &mut Tx<'_>, sequence: i64, has_key: bool, is_unique: bool) -> rusqlite::Result<()> {
+pub(crate) fn make_way(
+    tx: &mut Tx<'_>,
+    sequence: i64,
+    has_key: bool,
+    is_unique: bool,
+) -> rusqlite::Result<()> {
     if is_unique {
         finish::free_unique(tx.conn, sequence)?;
     }

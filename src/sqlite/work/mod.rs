@@ -94,6 +94,11 @@ impl Work {
         self.links.presence.as_ref().map(|presence| presence.slot())
     }
 
+    /// Which writer this is the work of.
+    pub(crate) fn writer_address(&self) -> usize {
+        self.links.writer().map_or(0, |writer| writer.address())
+    }
+
     /// Makes a request.
     pub(crate) async fn call(&self, request: RequestParts, with_parts: bool) -> Result<Replies> {
         request.check_size(self.options.max_payload)?;

@@ -42,7 +42,8 @@ impl Operation for Ask {
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let subject = &self.request.subject;
         if self.request.if_served && !self.work.is_served(subject, &peers::list(tx.conn)?) {
-            let message = format!("nobody serves {subject:?}, and the request was not to wait for somebody who does");
+            let message =
+                format!("nobody serves {subject:?}, and the request was not to wait for somebody who does");
             return Err(Failure::Refused(Error::new(ErrorKind::NoResponders, message)));
         }
         remove_consumed(tx, &self.consumed)?;
@@ -103,7 +104,9 @@ impl Operation for Withdraw {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        if look::withdraw(tx.conn, self.sequence)? == 0 && look::ask_to_stop(tx.conn, self.sequence, tx.now)? > 0 {
+        if look::withdraw(tx.conn, self.sequence)? == 0
+            && look::ask_to_stop(tx.conn, self.sequence, tx.now)? > 0
+        {
             if let Some((Some(peer), _)) = look::holder(tx.conn, self.sequence)? {
                 tx.changed_requests(WakeBits::peer(peer));
             }

@@ -34,7 +34,12 @@ impl Services {
 
     pub(crate) fn add(&self, id: u64, pump: &Arc<Pump>) {
         let mut all = self.all();
-        all.push(Entry { id, pump: Arc::clone(pump), wanted: WakeBits::served(pump.filter()), leaving: false });
+        all.push(Entry {
+            id,
+            pump: Arc::clone(pump),
+            wanted: WakeBits::served(pump.filter()),
+            leaving: false,
+        });
         self.count.store(all.len(), Ordering::SeqCst);
     }
 

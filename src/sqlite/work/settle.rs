@@ -7,8 +7,8 @@ use crate::publish::Durability;
 use crate::reply::{Reply, Response};
 use crate::serve::ServeParts;
 use crate::service::{Finished, Settled, Ticket, Verdict};
-use crate::sqlite::tables::requests::{claim, finish, keep};
 use crate::sqlite::tables::replies;
+use crate::sqlite::tables::requests::{claim, finish, keep};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::callers::attempt;
 use crate::sqlite::work::claim::Claim;
@@ -31,7 +31,12 @@ pub(crate) struct Settle {
 }
 
 impl Settle {
-    pub(crate) fn new(work: Arc<Work>, serve: Arc<ServeParts>, finished: Arc<Vec<Finished>>, most: usize) -> Self {
+    pub(crate) fn new(
+        work: Arc<Work>,
+        serve: Arc<ServeParts>,
+        finished: Arc<Vec<Finished>>,
+        most: usize,
+    ) -> Self {
         // A job that is done is acknowledged to nobody, but is not to be done again either. What a waiting request, a claim
         // and a release lose with the power is lost with the processes that they are for.
         let flush = finished.iter().any(|f| !f.traits.is_request && !matches!(f.verdict, Verdict::Released));
@@ -111,7 +116,9 @@ impl Operation for Settle {
         }
         let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
         let mut complete = true;
-        for Finished { ticket, traits, verdict } in self.finished.iter().filter(|f| !stale.contains(&f.ticket)) {
+        for Finished { ticket, traits, verdict } in
+            self.finished.iter().filter(|f| !stale.contains(&f.ticket))
+        {
             let sequence = ticket.sequence;
             complete &= match verdict {
                 Verdict::Answered(response) => self

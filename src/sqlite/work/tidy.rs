@@ -7,9 +7,9 @@ use crate::service::{Renewal, Ticket};
 use crate::sqlite::tables::replies;
 use crate::sqlite::tables::requests::{claim, finish, keep, recover};
 use crate::sqlite::wake::WakeBits;
+use crate::sqlite::work::Work;
 use crate::sqlite::work::claim::expire;
 use crate::sqlite::work::fate::{self, Lost};
-use crate::sqlite::work::Work;
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
 /// Rows of a kind that one step sees to, so that it is short.
@@ -61,13 +61,7 @@ pub(crate) struct Tidy {
 }
 
 impl Tidy {
-    fn take_back(
-        &self,
-        tx: &mut Tx<'_>,
-        peer: Option<i64>,
-        until: i64,
-        why: Lost,
-    ) -> rusqlite::Result<()> {
+    fn take_back(&self, tx: &mut Tx<'_>, peer: Option<i64>, until: i64, why: Lost) -> rusqlite::Result<()> {
         for (sequence, attempt) in recover::leases(tx.conn, peer, until, STEP)? {
             fate::lost(tx, Ticket { sequence, attempt }, why)?;
         }

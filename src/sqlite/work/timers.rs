@@ -87,8 +87,9 @@ impl Timers {
         };
         let wall = self.wall.map(|at| until(at, wall).min(WALL_EVERY));
         let lease = self.lease.map(|at| until(at, awake));
-        let read = (self.stale)
-            .then(|| self.read_at.map_or(Duration::ZERO, |at| READ_EVERY.saturating_sub(now.duration_since(at))));
+        let read = (self.stale).then(|| {
+            self.read_at.map_or(Duration::ZERO, |at| READ_EVERY.saturating_sub(now.duration_since(at)))
+        });
         let due = wall.into_iter().chain(lease).min();
         // What is due already waits for the pause to be over.
         let pause = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
@@ -131,7 +132,8 @@ mod tests {
         timers.read(&conn, start).unwrap();
         assert_eq!(timers.sleep(0, 0, start), None);
         let day = 24 * 3_600_000;
-        conn.execute("INSERT INTO bus_requests (subject, ready, run_at) VALUES ('a', NULL, ?1)", [day]).unwrap();
+        conn.execute("INSERT INTO bus_requests (subject, ready, run_at) VALUES ('a', NULL, ?1)", [day])
+            .unwrap();
         timers.changed();
         assert_eq!(timers.read(&conn, start).unwrap(), None);
         assert_eq!(timers.sleep(0, 0, start), Some(READ_EVERY));

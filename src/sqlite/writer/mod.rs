@@ -13,6 +13,7 @@ mod changes;
 mod company;
 mod connection;
 mod courtesy;
+mod inside;
 mod leader;
 mod operation;
 mod queue;
@@ -27,6 +28,7 @@ use leader::Leader;
 use operation::Waiting;
 
 pub(crate) use connection::{CommitListener, WriteConnection};
+pub(crate) use inside::Inside;
 pub(crate) use operation::{Failure, Operation, Tx};
 
 /// The one writer of a bus.
@@ -45,6 +47,7 @@ impl Writer {
     pub(crate) async fn run<O: Operation>(&self, operation: O) -> Result<O::Output> {
         let leader = &self.leader;
         leader.process.check()?;
+        inside::check(self.address())?;
         let durability = operation.durability();
         let mut way = leader.company.way(durability, leader.queue.is_empty());
         if operation.is_alone() || operation.is_long() {
@@ -85,6 +88,11 @@ impl Writer {
         if self.leader.queue.push(Box::new(waiting)).is_ok() {
             self.call_leader();
         }
+    }
+
+    /// Tells this writer from others for as long as it lives.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn call_leader(&self) {

@@ -122,6 +122,11 @@ impl<'c> Tx<'c> {
         self.appended.bytes += bytes;
     }
 
+    /// What was appended so far was rolled back.
+    pub(crate) fn forget(&mut self) {
+        self.appended = Appended::default();
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         let Appended { events, count, bytes, .. } = &self.appended;
         Mark { events: events.len(), count: *count, bytes: *bytes }

@@ -12,20 +12,23 @@ const READY: &str = "SELECT sequence, id, kind, headers, data, attempt, run_at, 
         unique_key IS NOT NULL, caller, created_at
     FROM bus_requests WHERE ready IS NOT NULL AND subject = ?1 ORDER BY priority DESC, sequence LIMIT ?2";
 // One step in the index a distinct subject, however many rows it has.
-const NEXT_SUBJECT: &str = "SELECT subject FROM bus_requests WHERE ready IS NOT NULL AND subject > ?1 ORDER BY subject LIMIT 1";
+const NEXT_SUBJECT: &str =
+    "SELECT subject FROM bus_requests WHERE ready IS NOT NULL AND subject > ?1 ORDER BY subject LIMIT 1";
 const HAS_READY: &str = "SELECT 1 FROM bus_requests WHERE ready IS NOT NULL AND subject = ?1
     AND NOT EXISTS (SELECT 1 FROM bus_queues WHERE subject = ?1 AND paused_at IS NOT NULL) LIMIT 1";
 // By bus_requests_by_key.
 const FIRST_OF_KEY: &str = "SELECT min(sequence) FROM bus_requests
     WHERE subject = ?1 AND key = ?2 AND key IS NOT NULL AND finished_at IS NULL";
 // By the primary key.
-const LEASE: &str = "UPDATE bus_requests SET ready = NULL, attempt = attempt + 1, lease_peer = ?2, lease_until = ?3
+const LEASE: &str =
+    "UPDATE bus_requests SET ready = NULL, attempt = attempt + 1, lease_peer = ?2, lease_until = ?3
     WHERE sequence = ?1 AND ready IS NOT NULL";
 const PARK: &str = "UPDATE bus_requests SET ready = NULL WHERE sequence = ?1 AND ready IS NOT NULL";
 const UNSCHEDULE: &str = "UPDATE bus_requests SET run_at = NULL WHERE sequence = ?1";
 const RENEW: &str = "UPDATE bus_requests SET lease_until = max(lease_until, ?3)
     WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
-const IS_HELD: &str = "SELECT 1 FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
+const IS_HELD: &str =
+    "SELECT 1 FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
 const CALLER: &str = "SELECT caller FROM bus_requests WHERE sequence = ?1";
 // By bus_requests_to_cancel.
 const TO_CANCEL: &str = "SELECT sequence, attempt FROM bus_requests
@@ -95,7 +98,9 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
 /// Bytes and headers as a message has them, or why they cannot be one's.
 pub(crate) fn body(data: ValueRef<'_>, headers: ValueRef<'_>) -> Result<(Bytes, Headers), &'static str> {
     let data = match data {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) if bytes.len() <= MAX_ROW => Bytes::copy_from_slice(bytes),
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) if bytes.len() <= MAX_ROW => {
+            Bytes::copy_from_slice(bytes)
+        }
         ValueRef::Null => Bytes::new(),
         ValueRef::Blob(_) | ValueRef::Text(_) => return Err("the data is larger than 64 MiB"),
         _ => return Err("the data is neither text nor blob"),
@@ -113,7 +118,9 @@ pub(crate) fn body(data: ValueRef<'_>, headers: ValueRef<'_>) -> Result<(Bytes, 
 
 /// The distinct subject with something ready that follows this text.
 pub(crate) fn next_subject(conn: &Connection, after: &str) -> rusqlite::Result<Option<String>> {
-    let text = |row: &Row<'_>| row.get_ref(0).map(|text| String::from_utf8_lossy(text.as_bytes().unwrap_or_default()).into_owned());
+    let text = |row: &Row<'_>| {
+        row.get_ref(0).map(|text| String::from_utf8_lossy(text.as_bytes().unwrap_or_default()).into_owned())
+    };
     conn.prepare_cached(NEXT_SUBJECT)?.query_row([after], text).optional()
 }
 
@@ -128,7 +135,12 @@ pub(crate) fn first_of_key(conn: &Connection, subject: &str, key: &str) -> rusql
 }
 
 /// Leases it to this peer until then, in awake milliseconds; the attempt is one more.
-pub(crate) fn lease(conn: &Connection, sequence: i64, peer: Option<i64>, until: i64) -> rusqlite::Result<usize> {
+pub(crate) fn lease(
+    conn: &Connection,
+    sequence: i64,
+    peer: Option<i64>,
+    until: i64,
+) -> rusqlite::Result<usize> {
     conn.prepare_cached(LEASE)?.execute((sequence, peer, until))
 }
 
@@ -149,7 +161,10 @@ pub(crate) fn renew(conn: &Connection, sequence: i64, attempt: i64, until: i64) 
 
 /// Whether this attempt holds it.
 pub(crate) fn is_held(conn: &Connection, sequence: i64, attempt: i64) -> rusqlite::Result<bool> {
-    conn.prepare_cached(IS_HELD)?.query_row((sequence, attempt), |_| Ok(())).optional().map(|held| held.is_some())
+    conn.prepare_cached(IS_HELD)?
+        .query_row((sequence, attempt), |_| Ok(()))
+        .optional()
+        .map(|held| held.is_some())
 }
 
 /// Who waits for the reply.

@@ -29,10 +29,12 @@ impl Outcome {
 }
 
 // All by the primary key. The attempt is the fencing token: one that is over finds no row.
-const ANSWER_REQUEST: &str = "UPDATE bus_requests SET lease_until = NULL, finished_at = ?3, outcome = 'done', reply = ?4,
+const ANSWER_REQUEST: &str =
+    "UPDATE bus_requests SET lease_until = NULL, finished_at = ?3, outcome = 'done', reply = ?4,
         reply_headers = ?5
     WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
-const FAIL_REQUEST: &str = "UPDATE bus_requests SET lease_until = NULL, finished_at = ?3, outcome = ?4, error = ?5,
+const FAIL_REQUEST: &str =
+    "UPDATE bus_requests SET lease_until = NULL, finished_at = ?3, outcome = ?4, error = ?5,
         code = ?6, reply = ?7
     WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
 const DROP_CANCELLED: &str = "DELETE FROM bus_requests
@@ -42,10 +44,12 @@ const ANSWER_JOB: &str = "UPDATE bus_requests SET lease_until = NULL, finished_a
     WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
 const HELD_JOB: &str = "SELECT subject, released, max_attempts, backoff, backoff_max, cancelled_at IS NOT NULL, kind = 'request', redeliver
     FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
-const RETRY: &str = "UPDATE bus_requests SET lease_until = NULL, ready = ?2, run_at = ?3, error = ?4, code = ?5,
+const RETRY: &str =
+    "UPDATE bus_requests SET lease_until = NULL, ready = ?2, run_at = ?3, error = ?4, code = ?5,
         errors = ifnull(errors, '') || ?6
     WHERE sequence = ?1";
-const END: &str = "UPDATE bus_requests SET ready = NULL, run_at = NULL, lease_until = NULL, finished_at = ?2, outcome = ?3,
+const END: &str =
+    "UPDATE bus_requests SET ready = NULL, run_at = NULL, lease_until = NULL, finished_at = ?2, outcome = ?3,
         keep_until = max(min(?2, 9223372036854775807 - keep_for) + keep_for, ifnull(unique_until, 0)),
         error = ifnull(?4, error), code = ?5, reply = ?6, errors = nullif(ifnull(errors, '') || ?7, '')
     WHERE sequence = ?1";

@@ -6,7 +6,8 @@ use crate::job::{JobParts, Unique};
 use crate::request::RequestParts;
 use crate::retry::millis;
 
-const REQUEST: &str = "INSERT INTO bus_requests (id, kind, subject, headers, deadline, redeliver, caller, created_at, data)
+const REQUEST: &str =
+    "INSERT INTO bus_requests (id, kind, subject, headers, deadline, redeliver, caller, created_at, data)
     VALUES (?1, 'request', ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const JOB: &str = crate::sql::INSERT_JOB;
 // By bus_requests_unique.
@@ -14,8 +15,7 @@ const UNIQUE: &str = "SELECT sequence, id, unique_until, finished_at FROM bus_re
     WHERE subject = ?1 AND unique_key = ?2 AND unique_key IS NOT NULL";
 const FORGET_UNIQUE: &str = "UPDATE bus_requests SET unique_key = NULL WHERE sequence = ?1";
 // By bus_requests_by_key.
-const UNFINISHED_OF_KEY: &str =
-    "SELECT 1 FROM bus_requests WHERE subject = ?1 AND key = ?2 AND key IS NOT NULL AND finished_at IS NULL LIMIT 1";
+const UNFINISHED_OF_KEY: &str = "SELECT 1 FROM bus_requests WHERE subject = ?1 AND key = ?2 AND key IS NOT NULL AND finished_at IS NULL LIMIT 1";
 
 /// Adds a request and gives its sequence. `deadline` is in awake milliseconds.
 pub(crate) fn request(
@@ -50,7 +50,12 @@ pub(crate) fn taken(
     let found = conn
         .prepare_cached(UNIQUE)?
         .query_row((subject, unique), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get(1)?,
+                row.get::<_, Option<i64>>(2)?,
+                row.get::<_, Option<i64>>(3)?,
+            ))
         })
         .optional()?;
     let Some((sequence, id, until, finished)) = found else { return Ok(None) };

@@ -12,10 +12,12 @@ const FINISHED: &str = "SELECT outcome, attempt, error, code, reply, reply_heade
     WHERE sequence = ?1 AND finished_at IS NOT NULL";
 const EXISTS: &str = "SELECT 1 FROM bus_requests WHERE sequence = ?1";
 const SUBJECT: &str = "SELECT subject FROM bus_requests WHERE sequence = ?1";
-const WITHDRAW: &str = "DELETE FROM bus_requests WHERE sequence = ?1 AND kind = 'request' AND lease_until IS NULL";
+const WITHDRAW: &str =
+    "DELETE FROM bus_requests WHERE sequence = ?1 AND kind = 'request' AND lease_until IS NULL";
 const ASK_TO_STOP: &str = "UPDATE bus_requests SET cancelled_at = ?2
     WHERE sequence = ?1 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
-const HOLDER: &str = "SELECT lease_peer, attempt FROM bus_requests WHERE sequence = ?1 AND lease_until IS NOT NULL";
+const HOLDER: &str =
+    "SELECT lease_peer, attempt FROM bus_requests WHERE sequence = ?1 AND lease_until IS NOT NULL";
 // By bus_requests_by_id.
 const BY_ID: &str = "SELECT sequence, finished_at IS NOT NULL, lease_until IS NOT NULL
     FROM bus_requests WHERE id = ?1 AND kind = 'job'";
@@ -99,9 +101,8 @@ pub(crate) struct Found {
 
 /// The job of this id.
 pub(crate) fn by_id(conn: &Connection, id: &str) -> rusqlite::Result<Option<Found>> {
-    let found = |row: &Row<'_>| {
-        Ok(Found { sequence: row.get(0)?, is_finished: row.get(1)?, is_leased: row.get(2)? })
-    };
+    let found =
+        |row: &Row<'_>| Ok(Found { sequence: row.get(0)?, is_finished: row.get(1)?, is_leased: row.get(2)? });
     conn.prepare_cached(BY_ID)?.query_row([id], found).optional()
 }
 

@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension};
 
 // By bus_requests_scheduled.
-const NEXT_SCHEDULED: &str = "SELECT run_at FROM bus_requests WHERE run_at IS NOT NULL ORDER BY run_at LIMIT 1";
+const NEXT_SCHEDULED: &str =
+    "SELECT run_at FROM bus_requests WHERE run_at IS NOT NULL ORDER BY run_at LIMIT 1";
 const DUE: &str = "SELECT sequence, subject, key IS NOT NULL FROM bus_requests
     WHERE run_at IS NOT NULL AND run_at <= ?1 ORDER BY run_at LIMIT ?2";
 // By the primary key.
@@ -17,17 +18,21 @@ const EXPIRED: &str = "SELECT sequence FROM bus_requests
     WHERE expires_at IS NOT NULL AND lease_until IS NULL AND finished_at IS NULL AND expires_at <= ?1
     ORDER BY expires_at LIMIT ?2";
 // By bus_requests_leased, a step a peer.
-const FIRST_HOLDER: &str = "SELECT lease_peer FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer IS NOT NULL
+const FIRST_HOLDER: &str =
+    "SELECT lease_peer FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer IS NOT NULL
     ORDER BY lease_peer LIMIT 1";
-const NEXT_HOLDER: &str = "SELECT lease_peer FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer > ?1
+const NEXT_HOLDER: &str =
+    "SELECT lease_peer FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer > ?1
     ORDER BY lease_peer LIMIT 1";
-const FIRST_LEASE: &str = "SELECT lease_until FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer IS ?1
+const FIRST_LEASE: &str =
+    "SELECT lease_until FROM bus_requests WHERE lease_until IS NOT NULL AND lease_peer IS ?1
     ORDER BY lease_until LIMIT 1";
 const LEASES: &str = "SELECT sequence, attempt FROM bus_requests
     WHERE lease_until IS NOT NULL AND lease_peer IS ?1 AND lease_until <= ?2 ORDER BY lease_until LIMIT ?3";
 // A scan, after a restart of the machine.
 const FORGET_REQUESTS: &str = "DELETE FROM bus_requests WHERE kind = 'request'";
-const FORGET_LEASES: &str = "UPDATE bus_requests SET lease_until = NULL, ready = CASE WHEN cancelled_at IS NULL THEN 1 END,
+const FORGET_LEASES: &str =
+    "UPDATE bus_requests SET lease_until = NULL, ready = CASE WHEN cancelled_at IS NULL THEN 1 END,
         finished_at = CASE WHEN cancelled_at IS NOT NULL THEN cancelled_at END,
         outcome = CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' END,
         keep_until = CASE WHEN cancelled_at IS NOT NULL THEN max(cancelled_at, ifnull(unique_until, 0)) END

@@ -1,13 +1,16 @@
-//! Publishing in a transaction of the host's own: the outbox.
+//! Publishing and enqueueing in a transaction of the host's own: the outbox.
 
 use rusqlite::Connection;
 
 use crate::clock::SystemClock;
 use crate::defaults::{DEDUP_WINDOW, MAX_PAYLOAD};
+use crate::durable::JobId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::job::Job;
 use crate::publish::{PubAck, Publish};
 use crate::retry::millis;
 use crate::sqlite::publishing::publish;
+use crate::sqlite::work::jobs::{self, Enqueued, NewJob};
 use crate::sqlite::writer::{Failure, Tx};
 use crate::sqlite::{fault, schema};
 
@@ -44,14 +47,49 @@ use crate::sqlite::{fault, schema};
 pub fn publish_in(conn: &Connection, message: Publish) -> Result<PubAck> {
     let event = message.into_parts()?;
     event.check_size(MAX_PAYLOAD)?;
+    in_transaction(conn, |tx| publish(tx, &event))
+}
+
+/// Enqueues in a transaction of your own, as [`publish_in`] publishes: the job is there if, and only if, the
+/// transaction is committed.
+///
+/// Its id is known at once; [`Durable::replies`](crate::Durable::replies) asks for its reply. Where another job has its unique
+/// key, the id is that of the other one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+/// use rowbus::rusqlite::{Connection, TransactionBehavior::Immediate};
+/// use rowbus::{Call, DurableExt, Job, MessengerExt, SqliteBus};
+///
+/// let bus = SqliteBus::open(&path).await?;
+/// let mut conn = Connection::open(&path).unwrap();
+/// let tx = conn.transaction_with_behavior(Immediate).unwrap();
+/// let id = rowbus::sqlite::enqueue_in(&tx, Job::new("mail.send", "to: ada"))?;
+/// tx.commit().unwrap();
+/// let mail = bus.serve("mail.send", |_: Call| async { Ok("sent") }).await?;
+/// assert_eq!(bus.reply(id).await?.text(), Some("sent"));
+/// # mail.stop().await }
+/// ```
+///
+/// # Errors
+/// As [`publish_in`], and every mistake of [`Job`].
+pub fn enqueue_in(conn: &Connection, job: Job) -> Result<JobId> {
+    let job = job.into_parts()?;
+    job.check_size(MAX_PAYLOAD)?;
+    let new = NewJob::new(job);
+    in_transaction(conn, |tx| jobs::enqueue(tx, &new).map_err(Failure::from)).map(|Enqueued { id, .. }| id)
+}
+
+fn in_transaction<T>(conn: &Connection, write: impl FnOnce(&mut Tx<'_>) -> Result<T, Failure>) -> Result<T> {
     if conn.is_autocommit() {
         let message = "the connection has no transaction open; begin one, best with BEGIN IMMEDIATE";
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
     schema::check_main(conn)?;
     let mut tx = Tx::new(conn, &SystemClock, millis(DEDUP_WINDOW), false);
-    publish(&mut tx, &event).map_err(|failure| match failure {
+    write(&mut tx).map_err(|failure| match failure {
         Failure::Refused(error) => error,
-        Failure::Sqlite(error) => fault::error("publishing in a transaction", error),
+        Failure::Sqlite(error) => fault::error("writing in a transaction", error),
     })
 }
