@@ -4,7 +4,9 @@
 //! While a step is being written, more handlers finish, and go with the next: company makes batches by itself.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -318,7 +320,7 @@ impl Pump {
     async fn next_step(&self) -> Option<Step> {
         // What was just started may be done by the time that everybody else has had a turn.
         if self.is_busy() {
-            tokio::task::yield_now().await;
+            yield_to_all().await;
         }
         loop {
             {
@@ -417,6 +419,20 @@ impl Pump {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Goes to the end of the queue of tasks, from where every thread of the runtime may take it up. tokio's own `yield_now` would wait
+/// for this thread, which a handler that blocks may hold.
+async fn yield_to_all() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whether no later try can succeed.
