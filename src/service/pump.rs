@@ -43,8 +43,10 @@ struct State {
     told: HashMap<Ticket, oneshot::Sender<bool>>,
     running: HashMap<Ticket, Running>,
     phase: Phase,
-    /// Tickets that are being written down.
+    /// Tickets that are being written down, and taken.
     settling: bool,
+    /// Those that are wanted no more and have not begun: they may be among what is being taken.
+    unwanted: Vec<Ticket>,
     error: Option<Error>,
 }
 
@@ -60,6 +62,8 @@ enum Phase {
 struct Running {
     call: Arc<CallState>,
     task: Option<AbortHandle>,
+    /// It has its place until its handler returns, and no say any more.
+    answered: bool,
     /// In awake milliseconds.
     lease: i64,
     renew_at: i64,
@@ -146,7 +150,7 @@ impl Pump {
         let mut state = self.state();
         let (mut due, mut next) = (Vec::new(), None::<i64>);
         for (ticket, running) in &mut state.running {
-            if running.renew_at > running.run_until {
+            if running.answered || running.renew_at > running.run_until {
                 continue;
             }
             if running.renew_at <= now {
@@ -172,25 +176,38 @@ impl Pump {
 
     /// Tells the handler of this ticket, if it is one of this service, that its answer is wanted no more.
     pub(crate) fn cancel(&self, ticket: Ticket) {
-        if let Some(running) = self.state().running.get(&ticket) {
-            running.call.cancel();
+        let mut state = self.state();
+        match state.running.get(&ticket) {
+            Some(running) => running.call.cancel(),
+            None if state.settling => state.unwanted.push(ticket),
+            None => {}
         }
     }
 
-    /// Notes how an attempt ended; `false` if that was noted before.
-    pub(super) fn finish(&self, finished: Finished, told: Option<oneshot::Sender<bool>>) -> bool {
+    /// Notes that a handler has returned.
+    fn returned(&self, finished: Finished) {
         let mut state = self.state();
-        let ticket = finished.ticket;
-        if state.running.remove(&ticket).is_none() {
-            return false;
-        }
-        state.finished.push(finished);
-        if let Some(told) = told {
-            state.told.insert(ticket, told);
+        match state.running.remove(&finished.ticket) {
+            None => return,
+            Some(running) if running.answered => {}
+            Some(_) => state.finished.push(finished),
         }
         drop(state);
         self.work.notify_one();
         self.progress.notify_waiters();
+    }
+
+    /// Notes an answer that comes before its handler returns, and tells whether it counted; `false` if there was one before.
+    pub(super) fn answer(&self, finished: Finished, told: oneshot::Sender<bool>) -> bool {
+        let mut state = self.state();
+        match state.running.get_mut(&finished.ticket) {
+            Some(running) if !running.answered => running.answered = true,
+            _ => return false,
+        }
+        state.told.insert(finished.ticket, told);
+        state.finished.push(finished);
+        drop(state);
+        self.work.notify_one();
         true
     }
 
@@ -273,10 +290,12 @@ impl Pump {
         let running = {
             let mut state = self.state();
             let running = std::mem::take(&mut state.running);
-            state.finished.extend(running.values().map(|running| Finished {
-                ticket: running.call.ticket,
-                traits: running.call.traits,
-                verdict: Verdict::Released,
+            state.finished.extend(running.values().filter(|running| !running.answered).map(|running| {
+                Finished {
+                    ticket: running.call.ticket,
+                    traits: running.call.traits,
+                    verdict: Verdict::Released,
+                }
             }));
             running
         };
@@ -367,10 +386,12 @@ impl Pump {
             }
         }
         state.look |= settled.more;
+        let unwanted = std::mem::take(&mut state.unwanted);
         let open = state.phase == Phase::Open;
         for claimed in settled.claimed {
             if open {
-                self.begin(&mut state, claimed, now);
+                let wanted = !unwanted.contains(&claimed.ticket);
+                self.begin(&mut state, claimed, wanted, now);
             } else {
                 // It was taken while the service came to its end.
                 let (ticket, traits) = (claimed.ticket, claimed.traits);
@@ -385,9 +406,12 @@ impl Pump {
     }
 
     /// Starts the handler's task. With the lock held, so that it is among those that run before it can end.
-    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, now: i64) {
+    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool, now: i64) {
         let Claimed { ticket, id, message, lease, traits } = claimed;
         let call = Arc::new(CallState::new(ticket, traits, self));
+        if !wanted {
+            call.cancel();
+        }
         let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
         let given = Call::new(message, id, attempt, Arc::clone(&call) as _);
         let pump = Arc::clone(self);
@@ -404,11 +428,12 @@ impl Pump {
                 Ok(Err(error)) => Verdict::Failed(error),
                 Err(panic) => Verdict::Failed(HandlerError::new(panic).with_code("panic")),
             };
-            pump.finish(Finished { ticket, traits, verdict }, None);
+            pump.returned(Finished { ticket, traits, verdict });
         });
         let running = Running {
             call,
             task: Some(task.abort_handle()),
+            answered: false,
             lease,
             renew_at: now.saturating_add(renew_after(lease)),
             run_until: now.saturating_add(millis(self.serve.max_run)),
