@@ -118,6 +118,7 @@ macro_rules! __conformance_cases {
                 a_service_runs_as_many_handlers_as_its_concurrency_and_never_more
                 a_call_has_what_was_asked_and_an_id_of_its_own
                 an_early_reply_is_the_answer_and_what_the_handler_returns_is_not
+                a_handler_that_has_answered_has_its_place_until_its_end
             }
             failing {
                 a_handlers_error_is_handler_with_its_message_code_and_body
@@ -138,6 +139,7 @@ macro_rules! __conformance_cases {
             withdrawing {
                 dropping_the_future_of_a_request_that_is_unclaimed_withdraws_it
                 dropping_the_future_of_a_request_that_is_claimed_cancels_its_handler
+                dropping_the_future_of_a_request_at_any_point_leaves_no_handler_that_is_not_told
                 a_late_reply_is_discarded
                 dropping_the_future_of_the_next_reply_loses_nothing
                 dropping_the_future_of_a_serve_leaves_nothing_behind

@@ -9,7 +9,7 @@ use tokio::sync::Barrier;
 use super::delivery::FILTERS;
 use super::fixture::Fixture;
 use super::support::{
-    Gate, ask, asked, heard, joined, kind, reply_text, serve_echo, spawn_call, told, within,
+    Gate, ask, asked, heard, joined, kind, poll_once, reply_text, serve_echo, spawn_call, told, within,
 };
 use crate::call::Call;
 use crate::error::ErrorKind;
@@ -219,4 +219,33 @@ pub(super) async fn an_early_reply_is_the_answer_and_what_the_handler_returns_is
         assert_eq!(ask(&fixture.bus, "a", "").await, "early");
     }
     service.stop().await.unwrap();
+}
+
+pub(super) async fn a_handler_that_has_answered_has_its_place_until_its_end(fixture: &Fixture) {
+    let gate = Gate::shut();
+    let (tell, mut stations) = told();
+    let waits = gate.clone();
+    let handler = handler_fn(move |call: Call| {
+        let (gate, tell) = (waits.clone(), tell.clone());
+        async move {
+            tell.send(asked(&call)).unwrap();
+            call.reply(asked(&call)).await?;
+            gate.pass().await;
+            tell.send(format!("end of {}", asked(&call))).unwrap();
+            Ok("too late")
+        }
+    });
+    let serve = Serve::on("a").concurrency(1);
+    let service = fixture.second().serve_with(serve, Arc::new(handler)).await.unwrap();
+    assert_eq!(ask(&fixture.bus, "a", "first").await, "first");
+    let second = spawn_call(&fixture.bus, Request::to("a", "second"));
+    gate.open(1);
+    assert_eq!(reply_text(&joined(second).await.unwrap()), "second");
+    let mut stops = Box::pin(service.stop());
+    assert!(poll_once(stops.as_mut()).await.is_pending(), "a handler still runs");
+    gate.open(1);
+    within(stops).await.unwrap();
+    for station in ["first", "end of first", "second", "end of second"] {
+        assert_eq!(heard(&mut stations).await, station);
+    }
 }

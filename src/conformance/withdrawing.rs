@@ -68,6 +68,45 @@ pub(super) async fn dropping_the_future_of_a_request_that_is_claimed_cancels_its
     service.stop().await.unwrap();
 }
 
+pub(super) async fn dropping_the_future_of_a_request_at_any_point_leaves_no_handler_that_is_not_told(
+    fixture: &Fixture,
+) {
+    let (tell, mut stations) = told();
+    let service = fixture.bus.serve("a", move |call: Call| {
+        let tell = tell.clone();
+        async move {
+            tell.send(1_i64).unwrap();
+            call.cancelled().await;
+            tell.send(-1).unwrap();
+            Ok(())
+        }
+    });
+    let service = service.await.unwrap();
+    let mut chance = Chance(22);
+    let (mut begun, mut running) = (0, 0);
+    // Those that are not told would at last take all places, and nobody else would begin.
+    while begun < 100 {
+        let replies = within(fixture.bus.request_stream("a", "")).await.unwrap();
+        if chance.below(16) == 0 {
+            running += heard(&mut stations).await;
+            begun += 1;
+        } else {
+            for _ in 0..chance.below(2_000) {
+                std::hint::spin_loop();
+            }
+        }
+        drop(replies);
+        while let Ok(station) = stations.try_recv() {
+            running += station;
+            begun += i64::from(station > 0);
+        }
+    }
+    while running > 0 {
+        running += heard(&mut stations).await;
+    }
+    service.stop().await.unwrap();
+}
+
 pub(super) async fn a_late_reply_is_discarded(fixture: &Fixture) {
     let gate = Gate::shut();
     let (tell, mut stations) = told();
