@@ -152,6 +152,11 @@ macro_rules! __conformance_cases {
                 a_service_that_is_stopped_finishes_what_it_holds_and_takes_nothing_new
                 what_a_stopped_service_does_not_finish_within_its_grace_is_given_to_another
                 dropping_a_service_gives_what_it_held_to_another
+                a_request_that_was_not_to_be_given_to_another_is_server_lost
+            }
+            lapsing {
+                after_max_run_a_job_is_given_to_another_and_a_late_answer_changes_nothing
+                a_lease_that_was_extended_is_held_beyond_max_run
             }
             jobs {
                 where_jobs_are_not_kept_they_are_unsupported

@@ -168,3 +168,20 @@ pub(super) async fn dropping_a_service_gives_what_it_held_to_another(fixture: &F
         other.stop().await.unwrap();
     }
 }
+
+pub(super) async fn a_request_that_was_not_to_be_given_to_another_is_server_lost(fixture: &Fixture) {
+    if !fixture.bus.capabilities().waits_for_servers {
+        return;
+    }
+    let gate = Gate::shut();
+    let (handler, mut stations) = waiting_at(&gate);
+    let service = fixture.bus.serve_with(Serve::on("a"), handler).await.unwrap();
+    let held = spawn_call(fixture.second(), Request::to("a", "once").redeliver(false));
+    assert_eq!(heard(&mut stations).await, "begins");
+    let (other, mut calls) = serve_telling(fixture.second(), Serve::on("a")).await;
+    drop(service);
+    assert_eq!(kind(joined(held).await), ErrorKind::ServerLost);
+    assert_eq!(ask(fixture.second(), "a", "next").await, "next");
+    assert_eq!(heard(&mut calls).await, "next");
+    other.stop().await.unwrap();
+}

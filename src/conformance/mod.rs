@@ -64,6 +64,7 @@ mod fixture;
 mod gap;
 mod job_replies;
 mod jobs;
+mod lapsing;
 mod order;
 mod payload;
 mod replay;
