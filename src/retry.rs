@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::defaults::{BACKOFF, BACKOFF_JITTER_PERCENT, BACKOFF_MAX};
+#[cfg(feature = "async")]
+use crate::defaults::BACKOFF_JITTER_PERCENT;
+use crate::defaults::{BACKOFF, BACKOFF_MAX};
 
 /// The time between two attempts of a job.
 ///
