@@ -135,6 +135,7 @@ macro_rules! __conformance_cases {
                 where_requests_do_not_wait_no_server_is_no_responders
                 where_requests_wait_a_deadline_passed_is_a_request_not_run
                 a_caller_does_not_get_the_reply_of_another_request
+                where_requests_wait_each_is_answered_though_servers_come_and_go
             }
             withdrawing {
                 dropping_the_future_of_a_request_that_is_unclaimed_withdraws_it

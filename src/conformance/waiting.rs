@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::fixture::Fixture;
 use super::support::{
-    Gate, ask, asked, heard, joined, kind, reply_text, serve_echo, serve_telling, spawn_call, told, within,
+    Chance, Gate, ask, asked, heard, joined, kind, reply_text, serve_echo, serve_telling, spawn_call, told,
+    within,
 };
 use crate::call::Call;
 use crate::error::ErrorKind;
@@ -153,4 +156,38 @@ pub(super) async fn a_caller_does_not_get_the_reply_of_another_request(fixture: 
         handled.push(text);
     }
     assert_eq!(handled.iter().filter(|text| text.starts_with("long")).count(), 30);
+}
+
+pub(super) async fn where_requests_wait_each_is_answered_though_servers_come_and_go(fixture: &Fixture) {
+    if !fixture.bus.capabilities().waits_for_servers {
+        return;
+    }
+    let mut callers = JoinSet::new();
+    for caller in 0..4 {
+        let bus = fixture.handles()[caller % 2].clone();
+        callers.spawn(async move {
+            for number in 0..50 {
+                let body = format!("{caller} {number}");
+                assert_eq!(ask(&bus, "a.b", &body).await, body);
+            }
+        });
+    }
+    let mut chance = Chance(30);
+    while !callers.is_empty() {
+        let bus = fixture.handles()[usize::from(chance.below(2) == 0)];
+        let filter = ["a.b", "a.*", ">"][chance.below(3) as usize];
+        let service = serve_echo(bus, filter).await;
+        for _ in 0..chance.below(20) {
+            tokio::task::yield_now().await;
+        }
+        // In good order, or where it stands: what it held is done by the next one.
+        if chance.below(2) == 0 {
+            within(service.stop()).await.unwrap();
+        } else {
+            drop(service);
+        }
+        while let Some(ended) = callers.try_join_next() {
+            ended.unwrap();
+        }
+    }
 }
