@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::defaults::{BACKOFF, BACKOFF_JITTER_PERCENT, BACKOFF_MAX};
+#[cfg(feature = "async")]
+use crate::defaults::BACKOFF_JITTER_PERCENT;
+use crate::defaults::{BACKOFF, BACKOFF_MAX};
 
 /// The time between two attempts of a job.
 ///
@@ -63,7 +65,8 @@ pub(crate) fn pause(first: i64, longest: i64, attempt: i64, chance: u64) -> i64 
     let most = 100 + BACKOFF_JITTER_PERCENT;
     let percent = (100 - BACKOFF_JITTER_PERCENT) + chance % (2 * BACKOFF_JITTER_PERCENT + 1);
     debug_assert!(percent <= most);
-    (pause / 100).saturating_mul(percent.cast_signed()) + (pause % 100) * percent.cast_signed() / 100
+    let percent = percent.cast_signed();
+    (pause / 100).saturating_mul(percent).saturating_add((pause % 100) * percent / 100)
 }
 
 #[cfg(all(test, feature = "async"))]

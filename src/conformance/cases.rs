@@ -50,11 +50,15 @@ macro_rules! __conformance_cases {
                 one_mib_with_headers_arrives
                 more_than_one_mib_is_payload_too_large_before_anything_is_written
                 large_and_small_events_arrive_in_one_order
+                payload_and_headers_of_requests_and_replies_arrive_as_sent
+                a_request_of_one_mib_arrives_and_a_larger_one_is_payload_too_large
             }
             subject {
                 an_invalid_subject_is_invalid_subject_naming_the_offending_token
                 an_invalid_filter_is_invalid_subject_naming_the_offending_token
                 a_mistake_in_an_option_is_reported_before_anything_is_written
+                an_invalid_subject_of_a_request_or_service_is_invalid_subject
+                a_mistake_in_an_option_of_a_request_or_service_is_reported
             }
             close {
                 close_ends_every_subscription
@@ -63,6 +67,7 @@ macro_rules! __conformance_cases {
                 close_returns_while_callers_still_hold_subscriptions
                 close_waits_until_what_was_being_written_is_written
                 after_close_every_verb_is_closed
+                after_close_every_verb_of_jobs_is_closed
             }
             batch {
                 a_batch_is_published_next_to_each_other_and_in_its_order
@@ -102,6 +107,90 @@ macro_rules! __conformance_cases {
                 a_start_before_the_oldest_event_is_one_gap_and_then_goes_on
                 a_start_at_what_the_log_holds_is_no_gap
                 a_sequence_is_not_given_again_after_its_event_is_gone
+            }
+            serving {
+                when_serve_has_returned_a_request_made_after_is_answered
+                a_request_is_answered_by_exactly_one_server
+                the_reply_is_parts_in_order_and_then_one_final_reply
+                a_part_arrives_while_its_handler_still_works
+                servers_of_a_subject_share_its_load
+                a_server_with_a_wildcard_serves_what_its_filter_matches_and_nothing_else
+                a_service_runs_as_many_handlers_as_its_concurrency_and_never_more
+                a_call_has_what_was_asked_and_an_id_of_its_own
+                an_early_reply_is_the_answer_and_what_the_handler_returns_is_not
+                a_handler_that_has_answered_has_its_place_until_its_end
+            }
+            failing {
+                a_handlers_error_is_handler_with_its_message_code_and_body
+                parts_come_before_a_handlers_error
+                a_handlers_panic_is_handler_and_its_service_goes_on
+                a_reply_that_is_too_large_is_handler_and_its_service_goes_on
+                a_handler_that_blocks_its_thread_does_not_stop_other_calls
+            }
+            waiting {
+                no_answer_in_time_is_request_timeout_and_the_handler_is_cancelled
+                where_requests_wait_no_server_in_time_is_request_timeout
+                where_requests_wait_a_server_that_starts_late_still_answers
+                with_no_server_a_request_that_was_to_fail_at_once_is_no_responders
+                where_requests_do_not_wait_no_server_is_no_responders
+                where_requests_wait_a_deadline_passed_is_a_request_not_run
+                a_caller_does_not_get_the_reply_of_another_request
+                where_requests_wait_each_is_answered_though_servers_come_and_go
+            }
+            withdrawing {
+                dropping_the_future_of_a_request_that_is_unclaimed_withdraws_it
+                dropping_the_future_of_a_request_that_is_claimed_cancels_its_handler
+                dropping_the_future_of_a_request_at_any_point_leaves_no_handler_that_is_not_told
+                a_late_reply_is_discarded
+                dropping_the_future_of_the_next_reply_loses_nothing
+                dropping_the_future_of_a_serve_leaves_nothing_behind
+            }
+            closing_services {
+                close_ends_every_service
+                close_waits_for_running_handlers
+                close_waits_for_handlers_no_longer_than_their_grace
+                where_requests_wait_a_caller_who_waits_when_its_bus_is_closed_gets_closed
+                a_service_that_is_stopped_finishes_what_it_holds_and_takes_nothing_new
+                what_a_stopped_service_does_not_finish_within_its_grace_is_given_to_another
+                dropping_a_service_gives_what_it_held_to_another
+                a_request_that_was_not_to_be_given_to_another_is_server_lost
+            }
+            lapsing {
+                after_max_run_a_job_is_given_to_another_and_a_late_answer_changes_nothing
+                a_lease_that_was_extended_is_held_beyond_max_run
+            }
+            jobs {
+                where_jobs_are_not_kept_they_are_unsupported
+                a_job_is_run_once_and_its_reply_is_kept
+                a_job_is_not_run_before_its_time
+                of_a_subject_the_higher_priority_is_first_and_then_the_older
+                a_wildcard_server_goes_round_the_subjects_that_wait
+                a_job_whose_unique_key_is_pending_is_the_one_that_has_it
+                a_unique_key_may_be_for_a_time_or_for_ever
+                jobs_of_a_key_run_one_at_a_time_and_in_order
+                jobs_of_other_keys_do_not_wait
+                what_waits_on_a_paused_subject_is_begun_when_it_is_resumed
+                an_expired_job_is_a_dead_letter_and_never_run
+                enqueueing_a_batch_is_all_or_none_and_in_order
+                a_released_job_is_run_again_and_the_attempt_does_not_count
+            }
+            job_replies {
+                the_replies_of_a_job_are_for_whoever_asks_from_the_first_part_on
+                a_reply_is_waited_for_by_the_id_alone
+                a_job_that_never_was_is_not_found
+                a_reply_is_kept_for_its_time
+                a_job_that_waits_is_cancelled_at_once
+                the_handler_of_a_job_that_runs_is_told_and_decides
+            }
+            dead {
+                a_job_that_fails_is_tried_again_after_its_backoff
+                a_job_whose_attempts_are_exhausted_is_a_dead_letter
+                a_fatal_error_is_a_dead_letter_at_once
+                a_panic_of_a_jobs_handler_is_a_failure_like_any_other
+                a_handler_may_say_when_its_job_is_tried_again
+                dead_letters_are_listed_in_the_order_of_their_deaths_and_in_pages
+                a_requeued_letter_is_the_same_job_with_all_attempts_before_it
+                purged_letters_are_gone_for_good
             }
         }
     };

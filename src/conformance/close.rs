@@ -6,11 +6,17 @@ use tokio::task::JoinSet;
 
 use super::fixture::Fixture;
 use super::support::{
-    assert_end, from, item, kind, one_of_many, poll_once, publish_numbers, sequences, subject, until,
+    assert_end, durable, from, item, kind, one_of_many, poll_once, publish_numbers, sequences, serve_echo,
+    subject, until, within,
 };
+use crate::call::Call;
+use crate::durable::{Dead, DurableExt};
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
+use crate::filter::Filter;
+use crate::job::Job;
 use crate::publish::Publish;
+use crate::request::Request;
 use crate::subscribe::{StartAt, Subscribe, Subscription};
 
 /// Reads what is still handed over, until the end.
@@ -71,9 +77,17 @@ pub(super) async fn close_returns_while_callers_still_hold_subscriptions(fixture
 pub(super) async fn after_close_every_verb_is_closed(fixture: &Fixture) {
     let capabilities = fixture.bus.capabilities();
     let mut held = fixture.bus.stream("a").await.unwrap();
+    let service = serve_echo(&fixture.bus, "a").await;
     fixture.bus.publish("a", "").await.unwrap();
     fixture.bus.close().await.unwrap();
     assert_eq!(kind(fixture.bus.publish("a", "").await), ErrorKind::Closed);
+    for request in [Request::to("a", ""), Request::to("a", "").if_served()] {
+        assert_eq!(kind(within(fixture.bus.call(request.clone())).await), ErrorKind::Closed);
+        assert_eq!(kind(within(fixture.bus.call_stream(request)).await), ErrorKind::Closed);
+    }
+    let handle = |_: Call| async { Ok(()) };
+    assert_eq!(kind(fixture.bus.serve("a", handle).await), ErrorKind::Closed);
+    within(service.stop()).await.expect("a service that has ended can be stopped");
     assert_eq!(kind(fixture.bus.send(Publish::new("a", "").message_id("1")).await), ErrorKind::Closed);
     assert_eq!(kind(fixture.bus.stream("a").await), ErrorKind::Closed);
     if capabilities.atomic_batches {
@@ -88,6 +102,26 @@ pub(super) async fn after_close_every_verb_is_closed(fixture: &Fixture) {
     }
     assert_eq!(kind(held.unsubscribe().await), ErrorKind::Closed);
     assert_eq!(fixture.bus.capabilities(), capabilities);
+}
+
+pub(super) async fn after_close_every_verb_of_jobs_is_closed(fixture: &Fixture) {
+    let Some([jobs, _]) = durable(fixture) else {
+        return;
+    };
+    let job = jobs.enqueue(Job::new("a", "")).await.unwrap();
+    let id = || job.id().clone();
+    fixture.bus.close().await.unwrap();
+    assert_eq!(kind(jobs.enqueue(Job::new("a", "")).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.job(id()).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.replies(id()).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.cancel(id()).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.pause(subject("a")).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.resume(subject("a")).await), ErrorKind::Closed);
+    let all = || Dead::Of(Filter::everything());
+    assert_eq!(kind(jobs.dead_letters(all(), 0, 1).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.requeue(all()).await), ErrorKind::Closed);
+    assert_eq!(kind(jobs.purge(all()).await), ErrorKind::Closed);
+    assert_eq!(kind(job.reply().await), ErrorKind::Closed);
 }
 
 pub(super) async fn close_waits_until_what_was_being_written_is_written(fixture: &Fixture) {

@@ -54,21 +54,30 @@ mod batch;
 mod cancel;
 pub mod cases;
 mod close;
+mod closing_services;
+mod dead;
 mod dedup;
 mod delivery;
 mod expect_last;
+mod failing;
 mod fixture;
 mod gap;
+mod job_replies;
+mod jobs;
+mod lapsing;
 mod order;
 mod payload;
 mod replay;
 mod run;
+mod serving;
 mod slow;
 mod subject;
 mod support;
 #[cfg(test)]
 mod tests;
 mod unsubscribe;
+mod waiting;
+mod withdrawing;
 
 #[doc(inline)]
 pub use crate::__conformance_suite as suite;

@@ -3,12 +3,16 @@
 use bytes::Bytes;
 
 use super::fixture::Fixture;
-use super::support::{from, kind, message, one_of_many, publish_on, text};
+use super::support::{from, kind, message, one_of_many, publish_on, text, within};
+use crate::call::Call;
 use crate::defaults::MAX_PAYLOAD;
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
 use crate::headers::Headers;
 use crate::publish::Publish;
+use crate::reply::Response;
+use crate::request::Request;
+use crate::serve::Service;
 use crate::subscribe::StartAt;
 
 /// Payloads that a backend may take for something else.
@@ -157,4 +161,40 @@ pub(super) async fn large_and_small_events_arrive_in_one_order(fixture: &Fixture
     }
     publish_on(fixture.handles(), "a", "end").await;
     assert_eq!(text(&mut stream).await, "end");
+}
+
+/// Answers with what it is asked, payload and headers.
+async fn serve_mirror(fixture: &Fixture) -> Service {
+    let handle = |call: Call| async move {
+        let message = call.into_message();
+        Ok(Response::new(message.payload().clone()).with_headers(message.headers().clone()))
+    };
+    fixture.second().serve("a", handle).await.unwrap()
+}
+
+pub(super) async fn payload_and_headers_of_requests_and_replies_arrive_as_sent(fixture: &Fixture) {
+    let service = serve_mirror(fixture).await;
+    for payload in payloads().into_iter().take(16) {
+        for headers in [Headers::new(), headers()] {
+            let request = Request::to("a", payload.clone()).headers(headers.clone());
+            let reply = within(fixture.bus.call(request)).await.unwrap();
+            assert_eq!((reply.payload(), reply.headers()), (&payload, &headers));
+        }
+    }
+    service.stop().await.unwrap();
+}
+
+pub(super) async fn a_request_of_one_mib_arrives_and_a_larger_one_is_payload_too_large(fixture: &Fixture) {
+    let service = serve_mirror(fixture).await;
+    let of_size = |size: usize| {
+        let headers = headers();
+        Request::to("a", vec![0xa5; size - headers.encoded_len()]).headers(headers)
+    };
+    let reply = within(fixture.bus.call(of_size(MAX_PAYLOAD))).await.unwrap();
+    assert_eq!(reply.payload().len() + reply.headers().encoded_len(), MAX_PAYLOAD);
+    let limit = MAX_PAYLOAD as u64;
+    let too_large = ErrorKind::PayloadTooLarge { size: limit + 1, limit };
+    assert_eq!(kind(within(fixture.bus.call(of_size(MAX_PAYLOAD + 1))).await), too_large);
+    assert_eq!(kind(within(fixture.bus.call_stream(of_size(MAX_PAYLOAD + 1))).await), too_large);
+    service.stop().await.unwrap();
 }

@@ -1,10 +1,17 @@
 //! Line 12: what is refused.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::fixture::Fixture;
-use super::support::{from, kind, text};
+use super::support::{from, kind, text, within};
+use crate::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::ext::MessengerExt;
+use crate::handler::handler_fn;
 use crate::publish::Publish;
+use crate::request::Request;
+use crate::serve::Serve;
 use crate::subscribe::{StartAt, Subscribe};
 
 /// Invalid subjects, each with what a message names of it.
@@ -62,4 +69,31 @@ pub(super) async fn a_mistake_in_an_option_is_reported_before_anything_is_writte
     if fixture.bus.capabilities().replay {
         assert_eq!(text(&mut from(&fixture.bus, ">", StartAt::Oldest).await).await, "next");
     }
+}
+
+pub(super) async fn an_invalid_subject_of_a_request_or_service_is_invalid_subject(fixture: &Fixture) {
+    for (subject, token) in SUBJECTS {
+        assert_names(&fixture.bus.request(*subject, "").await.unwrap_err(), token);
+        assert_names(&fixture.bus.request_stream(*subject, "").await.unwrap_err(), token);
+    }
+    for (filter, token) in FILTERS {
+        assert_names(&fixture.bus.serve(*filter, |_: Call| async { Ok(()) }).await.unwrap_err(), token);
+    }
+}
+
+pub(super) async fn a_mistake_in_an_option_of_a_request_or_service_is_reported(fixture: &Fixture) {
+    let call = async |request: Request| kind(fixture.bus.call(request).await);
+    assert_eq!(call(Request::to("a", "").timeout(Duration::ZERO)).await, ErrorKind::InvalidOption);
+    assert_eq!(call(Request::to("a", "").header("not a name", "")).await, ErrorKind::InvalidHeader);
+    let handler = Arc::new(handler_fn(|_: Call| async { Ok(()) }));
+    for serve in [
+        Serve::on("a").concurrency(0),
+        Serve::on("a").lease(Duration::ZERO),
+        Serve::on("a").max_run(Duration::ZERO),
+    ] {
+        let refused = fixture.bus.serve_with(serve, handler.clone()).await;
+        assert_eq!(kind(refused), ErrorKind::InvalidOption);
+    }
+    let unserved = within(fixture.bus.call(Request::to("a", "").if_served())).await;
+    assert_eq!(kind(unserved), ErrorKind::NoResponders, "nothing was begun");
 }

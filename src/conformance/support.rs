@@ -7,13 +7,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::fixture::Fixture;
+use crate::call::Call;
+use crate::durable::Durable;
 use crate::error::{ErrorKind, Result};
 use crate::ext::MessengerExt;
+use crate::handler::handler_fn;
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{PubAck, Publish};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::serve::{Serve, Service};
 use crate::subject::Subject;
 use crate::subscribe::{StartAt, Subscribe, Subscription};
 
@@ -140,4 +150,100 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
     }
+}
+
+/// Waits for what must come.
+pub(super) async fn within<F: Future>(future: F) -> F::Output {
+    match timeout(WAIT, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("what was to come did not come within {WAIT:?}"),
+    }
+}
+
+/// What handlers tell their case.
+pub(super) fn told<T>() -> (UnboundedSender<T>, UnboundedReceiver<T>) {
+    unbounded_channel()
+}
+
+/// What a handler tells next.
+pub(super) async fn heard<T>(told: &mut UnboundedReceiver<T>) -> T {
+    within(told.recv()).await.expect("there is a handler that may tell")
+}
+
+/// What handlers tell next.
+pub(super) async fn heard_all<T>(told: &mut UnboundedReceiver<T>, count: usize) -> Vec<T> {
+    let mut heard_all = Vec::with_capacity(count);
+    for _ in 0..count {
+        heard_all.push(heard(told).await);
+    }
+    heard_all
+}
+
+/// Where handlers wait until their case lets them go on, one for each permit.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub(super) fn shut() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    pub(super) fn open(&self, permits: usize) {
+        self.0.add_permits(permits);
+    }
+
+    pub(super) async fn pass(&self) {
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// The payload of a call.
+pub(super) fn asked(call: &Call) -> String {
+    text_of(call)
+}
+
+/// A service that answers with what it is asked.
+pub(super) async fn serve_echo(bus: &Arc<dyn Messenger>, filter: &str) -> Service {
+    bus.serve(filter, |call: Call| async move { Ok(asked(&call)) }).await.unwrap()
+}
+
+/// A service that tells what it is asked, and answers with it.
+pub(super) async fn serve_telling(
+    bus: &Arc<dyn Messenger>,
+    serve: Serve,
+) -> (Service, UnboundedReceiver<String>) {
+    let (tell, told) = told();
+    let handler = handler_fn(move |call: Call| {
+        let _ = tell.send(asked(&call));
+        async move { Ok(asked(&call)) }
+    });
+    (bus.serve_with(serve, Arc::new(handler)).await.unwrap(), told)
+}
+
+/// The text of the final reply.
+pub(super) async fn ask(bus: &Arc<dyn Messenger>, subject: &str, body: &str) -> String {
+    reply_text(&within(bus.request(subject, body.to_owned())).await.unwrap())
+}
+
+pub(super) fn reply_text(reply: &Reply) -> String {
+    reply.text().expect("the reply is text").to_owned()
+}
+
+/// A request in a task of its own.
+pub(super) fn spawn_call(bus: &Arc<dyn Messenger>, request: Request) -> JoinHandle<Result<Reply>> {
+    let bus = Arc::clone(bus);
+    tokio::spawn(async move { bus.call(request).await })
+}
+
+/// What a task of the case came to.
+pub(super) async fn joined<T>(task: JoinHandle<T>) -> T {
+    within(task).await.expect("the task does not panic")
+}
+
+/// Both handles as ones that keep jobs, if they do.
+pub(super) fn durable(fixture: &Fixture) -> Option<[Arc<dyn Durable>; 2]> {
+    let jobs = fixture.bus.capabilities().jobs;
+    jobs.then(|| fixture.handles().map(|bus| bus.as_durable().expect("a bus with jobs is durable")))
 }

@@ -40,9 +40,10 @@ use crate::subscribe::{Subscribe, Subscription};
 /// total order, sequences begin at 1, and the newest events are kept for replay: 65,536 of them or 64 MiB,
 /// unless [configured](InMemBuilder).
 ///
-/// It keeps the whole contract of [`Messenger`], and differs from SQLite in what its [`Capabilities`] say:
+/// It keeps the whole contract of [`Messenger`] and of [`Durable`], and differs from SQLite in what its [`Capabilities`] say:
 /// nothing outlives the process, and a stream whose reader is too slow for its buffer gets an
-/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up.
+/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up. Jobs end with it, and parts of replies are kept
+/// in memory until their caller reads them. Requests and services need a tokio runtime with its timer.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {

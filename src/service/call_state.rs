@@ -73,7 +73,7 @@ impl CallControl for CallState {
             let (told, answer) = oneshot::channel();
             let verdict = Verdict::Answered(response);
             let finished = Finished { ticket: self.ticket, traits: self.traits, verdict };
-            if !pump.finish(finished, Some(told)) {
+            if !pump.answer(finished, told) {
                 return Err(Error::lease_lost());
             }
             match answer.await {

@@ -5,6 +5,8 @@ mod catch;
 mod desk;
 mod handle;
 mod pump;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use desk::{Claimed, Desk, Finished, Settled, Ticket, Traits, Verdict, millis};
 pub(crate) use handle::PumpHandle;

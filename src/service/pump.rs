@@ -4,7 +4,9 @@
 //! While a step is being written, more handlers finish, and go with the next: company makes batches by itself.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -41,8 +43,10 @@ struct State {
     told: HashMap<Ticket, oneshot::Sender<bool>>,
     running: HashMap<Ticket, Running>,
     phase: Phase,
-    /// Tickets that are being written down.
+    /// Tickets that are being written down, and taken.
     settling: bool,
+    /// Those that are wanted no more and have not begun: they may be among what is being taken.
+    unwanted: Vec<Ticket>,
     error: Option<Error>,
 }
 
@@ -58,6 +62,8 @@ enum Phase {
 struct Running {
     call: Arc<CallState>,
     task: Option<AbortHandle>,
+    /// It has its place until its handler returns, and no say any more.
+    answered: bool,
     /// In awake milliseconds.
     lease: i64,
     renew_at: i64,
@@ -134,9 +140,10 @@ impl Pump {
         state.phase == Phase::Open && !state.look && state.running.len() < self.serve.concurrency
     }
 
-    /// Whether it holds any request.
+    /// Whether it holds any request, or may be about to.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.state().running.is_empty()
+        let state = self.state();
+        state.settling || !state.running.is_empty()
     }
 
     /// Leases to renew now, and when the next is due: in awake milliseconds.
@@ -144,7 +151,7 @@ impl Pump {
         let mut state = self.state();
         let (mut due, mut next) = (Vec::new(), None::<i64>);
         for (ticket, running) in &mut state.running {
-            if running.renew_at > running.run_until {
+            if running.answered || running.renew_at > running.run_until {
                 continue;
             }
             if running.renew_at <= now {
@@ -170,32 +177,38 @@ impl Pump {
 
     /// Tells the handler of this ticket, if it is one of this service, that its answer is wanted no more.
     pub(crate) fn cancel(&self, ticket: Ticket) {
-        if let Some(running) = self.state().running.get(&ticket) {
-            running.call.cancel();
-        }
-    }
-
-    /// The same for whichever attempt it is.
-    pub(crate) fn cancel_sequence(&self, sequence: i64) {
-        let state = self.state();
-        let of = state.running.iter().filter(|(ticket, _)| ticket.sequence == sequence);
-        of.for_each(|(_, running)| running.call.cancel());
-    }
-
-    /// Notes how an attempt ended; `false` if that was noted before.
-    pub(super) fn finish(&self, finished: Finished, told: Option<oneshot::Sender<bool>>) -> bool {
         let mut state = self.state();
-        let ticket = finished.ticket;
-        if state.running.remove(&ticket).is_none() {
-            return false;
+        match state.running.get(&ticket) {
+            Some(running) => running.call.cancel(),
+            None if state.settling => state.unwanted.push(ticket),
+            None => {}
         }
-        state.finished.push(finished);
-        if let Some(told) = told {
-            state.told.insert(ticket, told);
+    }
+
+    /// Notes that a handler has returned.
+    fn returned(&self, finished: Finished) {
+        let mut state = self.state();
+        match state.running.remove(&finished.ticket) {
+            None => return,
+            Some(running) if running.answered => {}
+            Some(_) => state.finished.push(finished),
         }
         drop(state);
         self.work.notify_one();
         self.progress.notify_waiters();
+    }
+
+    /// Notes an answer that comes before its handler returns, and tells whether it counted; `false` if there was one before.
+    pub(super) fn answer(&self, finished: Finished, told: oneshot::Sender<bool>) -> bool {
+        let mut state = self.state();
+        match state.running.get_mut(&finished.ticket) {
+            Some(running) if !running.answered => running.answered = true,
+            _ => return false,
+        }
+        state.told.insert(finished.ticket, told);
+        state.finished.push(finished);
+        drop(state);
+        self.work.notify_one();
         true
     }
 
@@ -278,10 +291,12 @@ impl Pump {
         let running = {
             let mut state = self.state();
             let running = std::mem::take(&mut state.running);
-            state.finished.extend(running.values().map(|running| Finished {
-                ticket: running.call.ticket,
-                traits: running.call.traits,
-                verdict: Verdict::Released,
+            state.finished.extend(running.values().filter(|running| !running.answered).map(|running| {
+                Finished {
+                    ticket: running.call.ticket,
+                    traits: running.call.traits,
+                    verdict: Verdict::Released,
+                }
             }));
             running
         };
@@ -325,7 +340,7 @@ impl Pump {
     async fn next_step(&self) -> Option<Step> {
         // What was just started may be done by the time that everybody else has had a turn.
         if self.is_busy() {
-            tokio::task::yield_now().await;
+            yield_to_all().await;
         }
         loop {
             {
@@ -372,10 +387,12 @@ impl Pump {
             }
         }
         state.look |= settled.more;
+        let unwanted = std::mem::take(&mut state.unwanted);
         let open = state.phase == Phase::Open;
         for claimed in settled.claimed {
             if open {
-                self.begin(&mut state, claimed, now);
+                let wanted = !unwanted.contains(&claimed.ticket);
+                self.begin(&mut state, claimed, wanted, now);
             } else {
                 // It was taken while the service came to its end.
                 let (ticket, traits) = (claimed.ticket, claimed.traits);
@@ -390,9 +407,12 @@ impl Pump {
     }
 
     /// Starts the handler's task. With the lock held, so that it is among those that run before it can end.
-    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, now: i64) {
+    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool, now: i64) {
         let Claimed { ticket, id, message, lease, traits } = claimed;
         let call = Arc::new(CallState::new(ticket, traits, self));
+        if !wanted {
+            call.cancel();
+        }
         let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
         let given = Call::new(message, id, attempt, Arc::clone(&call) as _);
         let pump = Arc::clone(self);
@@ -409,11 +429,12 @@ impl Pump {
                 Ok(Err(error)) => Verdict::Failed(error),
                 Err(panic) => Verdict::Failed(HandlerError::new(panic).with_code("panic")),
             };
-            pump.finish(Finished { ticket, traits, verdict }, None);
+            pump.returned(Finished { ticket, traits, verdict });
         });
         let running = Running {
             call,
             task: Some(task.abort_handle()),
+            answered: false,
             lease,
             renew_at: now.saturating_add(renew_after(lease)),
             run_until: now.saturating_add(millis(self.serve.max_run)),
@@ -424,6 +445,20 @@ impl Pump {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Goes to the end of the queue of tasks, from where every thread of the runtime may take it up. tokio's own `yield_now` would wait
+/// for this thread, which a handler that blocks may hold.
+async fn yield_to_all() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whether no later try can succeed.

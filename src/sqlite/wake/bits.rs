@@ -165,7 +165,7 @@ mod tests {
         let of = |bits: WakeBits| bits.get().trailing_zeros();
         assert_eq!(
             [WakeBits::request("orders.created"), WakeBits::peer(7), WakeBits::job(7)].map(of),
-            [0, 0, 0]
+            [36, 61, 10]
         );
     }
 }

@@ -42,8 +42,8 @@ impl Work {
             // Before anything new is taken: of what is taken now, nothing can have been cancelled yet.
             let busy = self.services.is_busy();
             concerned |= self.services.look(conn)?;
-            if let Some(slot) = self.slot().filter(|_| busy) {
-                for (sequence, attempt) in claim::to_cancel(conn, slot)? {
+            if busy {
+                for (sequence, attempt) in claim::to_cancel(conn, self.slot())? {
                     self.services.stop(Ticket { sequence, attempt });
                 }
             }

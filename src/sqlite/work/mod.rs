@@ -207,13 +207,6 @@ impl Work {
         self.services.stop(ticket);
     }
 
-    /// So is whoever works on this request in this process.
-    pub(crate) fn stop_local(&self, sequence: i64) {
-        if !self.services.is_empty() {
-            self.services.stop_sequence(sequence);
-        }
-    }
-
     /// Has the watcher look for what was cancelled.
     pub(crate) fn stop_cancelled(&self) {
         if !self.services.is_empty() {

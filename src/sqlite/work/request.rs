@@ -118,7 +118,7 @@ impl Operation for Withdraw {
     }
 
     fn committed(&self) {
-        self.work.stop_local(self.sequence);
+        self.work.stop_cancelled();
     }
 }
 

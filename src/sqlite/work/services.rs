@@ -113,11 +113,6 @@ impl Services {
         self.pumps().iter().for_each(|pump| pump.cancel(ticket));
     }
 
-    /// Tells whoever works on this request, in whatever attempt.
-    pub(crate) fn stop_sequence(&self, sequence: i64) {
-        self.pumps().iter().for_each(|pump| pump.cancel_sequence(sequence));
-    }
-
     /// Lets a wildcard service go on where one with its filter was.
     pub(crate) fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut String) -> T) -> T {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,8 +31,8 @@ const IS_HELD: &str =
     "SELECT 1 FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
 const CALLER: &str = "SELECT caller FROM bus_requests WHERE sequence = ?1";
 // By bus_requests_to_cancel.
-const TO_CANCEL: &str = "SELECT sequence, attempt FROM bus_requests
-    WHERE lease_peer = ?1 AND cancelled_at IS NOT NULL AND lease_until IS NOT NULL";
+const TO_CANCEL: &str = "SELECT sequence, attempt FROM bus_requests INDEXED BY bus_requests_to_cancel
+    WHERE lease_peer IS ?1 AND cancelled_at IS NOT NULL AND lease_until IS NOT NULL";
 
 #[cfg(test)]
 pub(super) const PLANS: &[super::Plan] = &[
@@ -173,7 +173,7 @@ pub(crate) fn caller(conn: &Connection, sequence: i64) -> rusqlite::Result<Optio
 }
 
 /// What this peer holds and is to stop: sequence and attempt.
-pub(crate) fn to_cancel(conn: &Connection, peer: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+pub(crate) fn to_cancel(conn: &Connection, peer: Option<i64>) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut statement = conn.prepare_cached(TO_CANCEL)?;
     let rows = statement.query_map([peer], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()

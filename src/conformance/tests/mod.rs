@@ -1,5 +1,7 @@
 //! The cases find what breaks the contract, and pass what keeps no more than it.
 
+mod services;
+
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll};
