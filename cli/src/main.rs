@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod content;
 mod duration;
 mod escape;
 mod failure;
@@ -48,14 +49,14 @@ fn run(cli: Cli) -> Result<()> {
         // Mistakes of usage are found before a file is made.
         match cli.verb {
             Verb::Pub(args) => {
-                let job = args.check()?;
+                let task = args.check()?;
                 let bus = open(&cli.db).await?;
-                finish(&bus, publish::run(&bus, job, &status).await).await
+                finish(&bus, publish::run(&bus, task, &status).await).await
             }
             Verb::Sub(args) => {
-                let job = args.check()?;
+                let task = args.check()?;
                 let bus = open(&cli.db).await?;
-                finish(&bus, subscribe::run(&bus, job, &status).await).await
+                finish(&bus, subscribe::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
                 // Looking makes no file.
