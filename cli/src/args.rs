@@ -12,6 +12,7 @@ use crate::bench::args::BenchArgs;
 use crate::failure::Failure;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
+use crate::request::RequestArgs;
 use crate::subscribe::SubArgs;
 
 /// The library that runs, which need not be the one this was built with.
@@ -22,7 +23,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed o
 
 const GLOBAL: &str = "Options of every verb";
 
-/// A message bus in one SQLite file: any process that opens it can publish and stream.
+/// A message bus in one SQLite file: any process that opens it can publish and stream, ask and serve.
 #[derive(Parser)]
 #[command(name = "rowbus", version = VERSION.as_str(), after_help = EXIT_CODES, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
@@ -44,6 +45,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Pub(PubArgs),
     Sub(SubArgs),
+    Request(RequestArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }

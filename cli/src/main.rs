@@ -1,4 +1,4 @@
-//! The `rowbus` command: publish to and stream from a bus in one SQLite file, and measure one on this disk.
+//! The `rowbus` command: publish, stream, ask and serve on a bus in one SQLite file, and measure one on this disk.
 //!
 //! Data goes to standard output, status and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 3 timed out or nothing there.
@@ -10,14 +10,18 @@ mod duration;
 mod escape;
 mod failure;
 mod format;
+mod json;
 mod peers;
 mod publish;
+mod reply;
+mod request;
 mod signals;
 mod start;
 mod status;
 mod stdin;
 mod stdout;
 mod subscribe;
+mod wait;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,9 +62,13 @@ fn run(cli: Cli) -> Result<()> {
                 let bus = open(&cli.db).await?;
                 finish(&bus, subscribe::run(&bus, task, &status).await).await
             }
+            Verb::Request(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, request::run(&bus, task).await).await
+            }
             Verb::Peers(args) => {
-                // Looking makes no file.
-                let bus = SqliteBus::builder(&cli.db).migrate(Migrate::NewFiles).create(false).open().await?;
+                let bus = open_existing(&cli.db).await?;
                 finish(&bus, peers::run(&bus, args, &status).await).await
             }
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
@@ -72,6 +80,11 @@ fn run(cli: Cli) -> Result<()> {
 /// passing: that is for the program to do.
 async fn open(db: &Path) -> Result<SqliteBus> {
     Ok(SqliteBus::builder(db).migrate(Migrate::NewFiles).open().await?)
+}
+
+/// Opens the bus in this file for a verb that only concerns what is there: looking makes no file.
+async fn open_existing(db: &Path) -> Result<SqliteBus> {
+    Ok(SqliteBus::builder(db).migrate(Migrate::NewFiles).create(false).open().await?)
 }
 
 /// Closes the bus; the verb's own failure is the one to tell of.

@@ -15,6 +15,7 @@ use crate::signals;
 use crate::start::Start;
 use crate::status::Status;
 use crate::stdout::{self, Output};
+use crate::wait;
 
 const UNWRITTEN: &str = "told to stop, but what was taken could not be written to standard output";
 
@@ -65,11 +66,7 @@ pub(crate) struct Task {
 
 impl SubArgs {
     pub(crate) fn check(self) -> Result<Task> {
-        let format = match (self.raw, self.json) {
-            (true, _) => Format::Raw,
-            (_, true) => Format::Json,
-            _ => Format::People,
-        };
+        let format = Format::of(self.raw, self.json);
         let filter = Filter::new(&self.filter)?;
         Ok(Task { filter, from: self.from, count: self.count, wait: self.wait, format })
     }
@@ -120,7 +117,7 @@ impl Stream {
                     _ = &mut self.stop => Next::End,
                     () = &mut reader_gone => Next::End,
                     item = self.subscription.next() => item.map_or(Next::End, Next::Item),
-                    () = sleep_until(self.silent_at) => Next::Silence,
+                    () = wait::until(self.silent_at) => Next::Silence,
                 },
             };
             match next {
@@ -169,12 +166,5 @@ fn goes_on(error: Error) -> Result<()> {
             Ok(())
         }
         _ => Err(error.into()),
-    }
-}
-
-async fn sleep_until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
