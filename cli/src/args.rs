@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
+use crate::serve::ServeArgs;
 use crate::subscribe::SubArgs;
 
 /// The library that runs, which need not be the one this was built with.
@@ -46,6 +47,7 @@ pub(crate) enum Verb {
     Pub(PubArgs),
     Sub(SubArgs),
     Request(RequestArgs),
+    Serve(ServeArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }

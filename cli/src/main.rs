@@ -15,6 +15,7 @@ mod peers;
 mod publish;
 mod reply;
 mod request;
+mod serve;
 mod signals;
 mod start;
 mod status;
@@ -66,6 +67,11 @@ fn run(cli: Cli) -> Result<()> {
                 let task = args.check()?;
                 let bus = open(&cli.db).await?;
                 finish(&bus, request::run(&bus, task).await).await
+            }
+            Verb::Serve(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, serve::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;

@@ -13,6 +13,14 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Resolves at the first signal. A second one, or the end of the grace period, ends the process where it stands, with
 /// what `leave` says of it.
 pub(crate) fn stop(leave: impl FnOnce() -> String + Send + 'static) -> Result<oneshot::Receiver<()>> {
+    stop_within(GRACE, leave)
+}
+
+/// The same with another grace period.
+pub(crate) fn stop_within(
+    grace: Duration,
+    leave: impl FnOnce() -> String + Send + 'static,
+) -> Result<oneshot::Receiver<()>> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::failed(format!("listening for signals: {error}")))?;
     let (tell, told) = oneshot::channel();
@@ -20,7 +28,7 @@ pub(crate) fn stop(leave: impl FnOnce() -> String + Send + 'static) -> Result<on
         signals.next().await;
         // The command may have ended by itself meanwhile.
         let _ = tell.send(());
-        let _ = tokio::time::timeout(GRACE, signals.next()).await;
+        let _ = tokio::time::timeout(grace, signals.next()).await;
         line(&leave());
         std::process::exit(1);
     });

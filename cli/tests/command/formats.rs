@@ -83,7 +83,8 @@ fn the_version_names_that_of_sqlite() {
 #[test]
 fn the_help_of_each_verb_has_an_example() {
     let folder = Folder::new();
-    let verbs = ["pub", "sub", "request", "peers", "bench", "bench pub", "bench sub", "bench latency"];
+    let verbs =
+        ["pub", "sub", "request", "serve", "peers", "bench", "bench pub", "bench sub", "bench latency"];
     for verb in verbs {
         for help in ["-h", "--help"] {
             let finished = folder.run(&verb.split(' ').chain([help]).collect::<Vec<_>>());
