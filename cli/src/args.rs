@@ -9,7 +9,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::bench::args::BenchArgs;
+use crate::enqueue::args::EnqueueArgs;
 use crate::failure::Failure;
+use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
@@ -48,6 +50,8 @@ pub(crate) enum Verb {
     Sub(SubArgs),
     Request(RequestArgs),
     Serve(ServeArgs),
+    Enqueue(EnqueueArgs),
+    Job(JobArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }

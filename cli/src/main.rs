@@ -7,9 +7,12 @@ mod args;
 mod bench;
 mod content;
 mod duration;
+mod enqueue;
 mod escape;
 mod failure;
+mod failures;
 mod format;
+mod job;
 mod json;
 mod peers;
 mod publish;
@@ -72,6 +75,15 @@ fn run(cli: Cli) -> Result<()> {
                 let task = args.check()?;
                 let bus = open(&cli.db).await?;
                 finish(&bus, serve::run(&bus, task, &status).await).await
+            }
+            Verb::Enqueue(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, enqueue::run(&bus, task, &status).await).await
+            }
+            Verb::Job(args) => {
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, job::run(&bus, args, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;

@@ -52,6 +52,11 @@ impl PrintArgs {
 }
 
 impl Printer {
+    /// One for final replies only.
+    pub(crate) fn of_last(out: Output, format: Format) -> Self {
+        Self { out, format, parts: false }
+    }
+
     /// Whether parts are wanted as well.
     pub(crate) fn wants_parts(&self) -> bool {
         self.parts
