@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::bench::args::BenchArgs;
+use crate::dead::DeadArgs;
 use crate::enqueue::args::EnqueueArgs;
 use crate::failure::Failure;
 use crate::job::JobArgs;
@@ -52,6 +53,7 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     Enqueue(EnqueueArgs),
     Job(JobArgs),
+    Dead(DeadArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }

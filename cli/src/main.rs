@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod content;
+mod dead;
 mod duration;
 mod enqueue;
 mod escape;
@@ -84,6 +85,11 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Job(args) => {
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, job::run(&bus, args, &status).await).await
+            }
+            Verb::Dead(args) => {
+                let task = args.check()?;
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, dead::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;

@@ -93,6 +93,11 @@ fn the_help_of_each_verb_has_an_example() {
         "job show",
         "job cancel",
         "job reply",
+        "dead",
+        "dead ls",
+        "dead show",
+        "dead requeue",
+        "dead purge",
         "peers",
         "bench",
         "bench pub",
@@ -111,7 +116,12 @@ fn the_help_of_each_verb_has_an_example() {
 #[test]
 fn help_is_what_one_gets_who_names_no_verb() {
     let folder = Folder::new();
-    for (args, verb) in [(&[][..], "\n  pub "), (&["job"], "\n  cancel "), (&["bench"], "\n  latency ")] {
+    for (args, verb) in [
+        (&[][..], "\n  pub "),
+        (&["job"], "\n  cancel "),
+        (&["dead"], "\n  purge "),
+        (&["bench"], "\n  latency "),
+    ] {
         let mut running = crate::support::Running::start(folder.bare::<&str>(args));
         running.write(b"");
         let finished = running.finish();
