@@ -11,7 +11,7 @@ mod process;
 mod tests;
 
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, value_parser};
@@ -138,11 +138,12 @@ pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<
     };
     let (say, said) = watch::channel(false);
     let shared = Arc::new(Shared::new(work, said));
-    let mut attended = Vec::new();
+    let (once, mut attended) = (Once::new(), Vec::new());
     for (post, shift) in Post::all(task.concurrency, task.count) {
         let answer = Arc::new(Answer::new(Arc::clone(&shared), shift));
         let service = bus.serve_with(task.service(post.concurrency()), answer).await?;
-        attended.push(post.attend(service, stop.clone()));
+        let stopping = || once.call_once(|| status.say("stopping: finishing what was taken"));
+        attended.push(post.attend(service, stop.clone(), stopping));
     }
     status.say(&format!("serving {} ({})", task.filter, status.file()));
     say.send_replace(true);

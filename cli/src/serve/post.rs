@@ -58,8 +58,14 @@ impl Post {
         self.concurrency
     }
 
-    /// Waits for the end of the service: it has taken what it may, was told to stop, or ends by itself.
-    pub(super) async fn attend(mut self, mut service: Service, stop: impl Future<Output = ()>) -> Result<()> {
+    /// Waits for the end of the service: it has taken what it may, was told to stop, or ends by itself. Calls `stopping`
+    /// when it was told to, and takes nothing any more.
+    pub(super) async fn attend(
+        mut self,
+        mut service: Service,
+        stop: impl Future<Output = ()>,
+        stopping: impl FnOnce(),
+    ) -> Result<()> {
         let left = async {
             match &mut self.leave {
                 Some(leave) => leave.recv().await,
@@ -73,21 +79,32 @@ impl Post {
             ended = service.ended() => Event::Ended(ended),
         };
         match event {
-            Event::Stopped => service.stop().await?,
-            Event::Left(leave) => {
-                let stopped = service.stop();
-                tokio::pin!(stopped);
-                // From here on it takes nothing, so that the handler may return.
-                let first = stopped.as_mut().now_or_never();
-                let _ = leave.send(());
-                match first {
-                    Some(stopped) => stopped?,
-                    None => stopped.await?,
-                }
+            Event::Stopped => {
+                // Else its handler would wait to be heard, and the service for its handler.
+                self.leave = None;
+                end(service, stopping).await
             }
-            Event::Ended(ended) => ended?,
+            Event::Left(leave) => {
+                // The handler may return now.
+                let draining = || {
+                    let _ = leave.send(());
+                };
+                end(service, draining).await
+            }
+            Event::Ended(ended) => Ok(ended?),
         }
-        Ok(())
+    }
+}
+
+/// Ends a service in good order; calls `draining` when it takes nothing any more.
+async fn end(service: Service, draining: impl FnOnce()) -> Result<()> {
+    let ended = service.stop();
+    tokio::pin!(ended);
+    let first = ended.as_mut().now_or_never();
+    draining();
+    match first {
+        Some(ended) => Ok(ended?),
+        None => Ok(ended.await?),
     }
 }
 

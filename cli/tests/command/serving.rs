@@ -84,15 +84,18 @@ fn a_command_that_takes_too_long_is_killed() {
 
 #[test]
 fn a_server_that_is_told_to_stop_finishes_what_it_holds() {
-    for signal in ["INT", "TERM"] {
+    for (signal, count) in
+        [("INT", &[][..]), ("TERM", &[]), ("TERM", &["--concurrency", "1", "--count", "1"])]
+    {
         let folder = Folder::new();
         let go = folder.pipe("go");
         let command = "echo up > up; read line < go; echo finished";
-        let mut server = folder.serve(&["a", "--command", command]);
+        let mut server = folder.serve(&[&["a", "--command", command], count].concat());
         let request = folder.start(&["request", "a", "x", "--timeout", "1h"]);
         until("the command runs", || folder.path().join("up").exists());
         server.signal(signal);
-        // A second one that comes meanwhile finds nobody.
+        assert_eq!(server.stderr_line(), "stopping: finishing what was taken");
+        // It takes nothing any more.
         folder.enqueue(&["a", "later"]);
         std::fs::write(&go, "\n").unwrap();
         let answered = request.finish();
