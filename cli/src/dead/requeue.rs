@@ -18,7 +18,7 @@ Examples:
 
 /// Make jobs of dead letters again
 ///
-/// Each has its id and its options as before, and all its attempts before it.
+/// Each has the id and the options that it had, and is tried as often as before.
 #[derive(Args)]
 #[command(after_help = REQUEUE_EXAMPLES)]
 pub(super) struct RequeueArgs {

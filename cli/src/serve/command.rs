@@ -36,13 +36,22 @@ type Pipes = (ChildStdin, ChildStdout, ChildStderr);
 
 impl Command {
     pub(super) async fn run(&self, call: &Call) -> Result<Response, HandlerError> {
+        let answer = self.try_run(call).await;
+        if answer.is_err() && self.processes.have_ended() {
+            // It was killed with the service, which is no failure of its own: another server is to do it.
+            std::future::pending().await
+        }
+        answer
+    }
+
+    async fn try_run(&self, call: &Call) -> Result<Response, HandlerError> {
         let (mut process, pipes) = self.start(call).map_err(|error| {
             HandlerError::new(format!("the command could not be started: {error}")).with_code("not_started")
         })?;
         let answer = tokio::select! {
             biased;
             answer = self.answer(call, &mut process, pipes) => answer,
-            () = call.cancelled() => Err(HandlerError::new("cancelled").with_code("cancelled")),
+            () = call.cancelled() => Err(HandlerError::new("nobody wants the answer any more").with_code("cancelled")),
             () = tokio::time::sleep(self.max_run) => {
                 let message = format!("killed, since it ran longer than {:?}", self.max_run);
                 Err(HandlerError::new(message).with_code("max_run"))

@@ -52,6 +52,11 @@ impl Processes {
         state.running.drain().for_each(kill_group);
     }
 
+    /// Whether all that ran were killed.
+    pub(super) fn have_ended(&self) -> bool {
+        self.state().ended
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -186,7 +186,7 @@ fn a_request_that_is_stopped_kills_its_command_and_what_that_has_started() {
         assert_eq!(finished.code, Some(1), "{finished:?}");
         assert_eq!(finished.stderr, "rowbus: told to stop before the reply had come\n");
         held();
-        assert!(server.stderr_line().ends_with("attempt 1: cancelled (cancelled)"));
+        assert!(server.stderr_line().ends_with("attempt 1: nobody wants the answer any more (cancelled)"));
     }
 }
 

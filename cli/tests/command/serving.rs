@@ -1,5 +1,7 @@
 //! `rowbus serve`: how much it takes, and how it ends.
 
+use std::process::{Command, Stdio};
+
 use crate::support::{Folder, Running, until};
 
 #[test]
@@ -124,6 +126,25 @@ fn a_second_signal_kills_what_runs_and_another_server_does_it() {
     held();
     let _other = folder.serve(&["a", "--echo"]);
     assert_eq!(request.finish().text(), "{\"attempt\":2,\"final\":true,\"data\":\"x\"}\n");
+}
+
+#[test]
+fn a_server_whose_standard_error_nobody_reads_ends_at_the_second_signal() {
+    let folder = Folder::new();
+    let held = folder.held("held");
+    folder.enqueue(&["a", "x"]);
+    let mut command = folder.command(&["serve", "a", "--command", "exec 3>held; echo up > up; yes >&2"]);
+    let mut server = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let unread = server.stderr.take();
+    until("the command runs", || folder.path().join("up").exists());
+    until("it has ended", || {
+        let sent = Command::new("kill").arg(server.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        server.try_wait().unwrap().is_some()
+    });
+    held();
+    assert_eq!(server.wait().unwrap().code(), Some(1));
+    drop(unread);
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Folder {
     }
 
     /// Starts a `serve` and returns when it serves.
+    #[cfg(unix)]
     pub fn serve<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         let mut command = self.command(&["serve"]);
         command.args(args);
@@ -82,6 +83,7 @@ impl Folder {
     }
 
     /// Starts the command with nothing on standard input.
+    #[cfg(unix)]
     pub fn start<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         let mut running = Running::start(self.command(args));
         running.write(b"");
@@ -89,6 +91,7 @@ impl Folder {
     }
 
     /// Enqueues a job, and gives its id.
+    #[cfg(unix)]
     #[track_caller]
     pub fn enqueue(&self, args: &[&str]) -> String {
         let finished = self.run(&[&["enqueue"], args].concat());
@@ -97,6 +100,7 @@ impl Folder {
     }
 
     /// A number that plain SQL finds in the file.
+    #[cfg(unix)]
     pub fn number(&self, sql: &str) -> i64 {
         let conn = rowbus::rusqlite::Connection::open(self.db()).unwrap();
         conn.query_row(sql, [], |row| row.get(0)).unwrap()
@@ -294,6 +298,7 @@ fn next_line(lines: &Receiver<Vec<u8>>) -> Option<Vec<u8>> {
 }
 
 /// Returns when this holds, which must not take for ever.
+#[cfg(unix)]
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
