@@ -52,7 +52,14 @@ impl From<rowbus::Error> for Failure {
             ErrorKind::InvalidSubject | ErrorKind::InvalidHeader | ErrorKind::InvalidOption => {
                 Self::usage(error.to_string())
             }
-            _ => Self::failed(error.to_string()),
+            ErrorKind::RequestTimeout | ErrorKind::NoResponders | ErrorKind::NotFound => {
+                Self::nothing_there(error.to_string())
+            }
+            // The code of a handler's error, which no other has.
+            _ => match error.code() {
+                Some(code) => Self::failed(format!("{error} ({code})")),
+                None => Self::failed(error.to_string()),
+            },
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use rowbus::Message;
+use rowbus::{Headers, Message};
 
 use crate::escape::Escaped;
+use crate::json;
 use crate::start::rfc3339;
 
-/// How `sub` writes a message.
+/// How a message, a reply or a dead letter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     People,
@@ -18,6 +17,15 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// What `--raw` and `--json` ask for, of which there is one at most.
+    pub(crate) fn of(raw: bool, json: bool) -> Self {
+        match (raw, json) {
+            (true, _) => Self::Raw,
+            (_, true) => Self::Json,
+            _ => Self::People,
+        }
+    }
+
     pub(crate) fn write(self, out: &mut impl Write, message: &Message) -> io::Result<()> {
         match self {
             Self::People => write_for_people(out, message),
@@ -34,44 +42,28 @@ fn write_for_people(out: &mut impl Write, message: &Message) -> io::Result<()> {
     let (sequence, time) = (message.sequence(), rfc3339(message.time()));
     let (subject, body) = (Escaped(message.subject().as_bytes()), Escaped(message.payload()));
     writeln!(out, "{sequence}  {time}  {subject}  {body}")?;
-    for (name, value) in message.headers().iter() {
+    write_headers(out, message.headers())
+}
+
+/// A line for each header, below what it belongs to.
+pub(crate) fn write_headers(out: &mut impl Write, headers: &Headers) -> io::Result<()> {
+    for (name, value) in headers.iter() {
         writeln!(out, "    {name}: {}", Escaped(value.as_bytes()))?;
     }
     Ok(())
 }
 
-/// By hand, so that the fields have a stable order: it is what people see, and diffs of recordings depend on it.
 fn write_json(out: &mut impl Write, message: &Message) -> io::Result<()> {
     write!(out, "{{\"sequence\":{},\"subject\":", message.sequence())?;
-    write_string(out, message.subject())?;
+    json::string(out, message.subject())?;
     write!(out, ",\"time\":\"{}\"", rfc3339(message.time()))?;
-    if !message.headers().is_empty() {
-        let mut separator = ",\"headers\":[[";
-        for (name, value) in message.headers().iter() {
-            out.write_all(separator.as_bytes())?;
-            write_string(out, name)?;
-            out.write_all(b",")?;
-            write_string(out, value)?;
-            separator = "],[";
-        }
-        out.write_all(b"]]")?;
-    }
+    json::headers(out, message.headers())?;
     if let Some(id) = message.message_id() {
         out.write_all(b",\"message_id\":")?;
-        write_string(out, id)?;
+        json::string(out, id)?;
     }
-    match message.text() {
-        Some(text) => {
-            out.write_all(b",\"data\":")?;
-            write_string(out, text)?;
-        }
-        None => write!(out, ",\"data_base64\":\"{}\"", BASE64_STANDARD.encode(message.payload()))?,
-    }
+    json::data(out, message.payload())?;
     out.write_all(b"}\n")
-}
-
-fn write_string(out: &mut impl Write, text: &str) -> io::Result<()> {
-    serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
 #[cfg(test)]

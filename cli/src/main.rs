@@ -1,22 +1,32 @@
-//! The `rowbus` command: publish to and stream from a bus in one SQLite file, and measure one on this disk.
+//! The `rowbus` command: publish, stream, ask and serve on a bus in one SQLite file, and measure one on this disk.
 //!
 //! Data goes to standard output, status and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 3 timed out or nothing there.
 
 mod args;
 mod bench;
+mod content;
+mod dead;
 mod duration;
+mod enqueue;
 mod escape;
 mod failure;
+mod failures;
 mod format;
+mod job;
+mod json;
 mod peers;
 mod publish;
+mod reply;
+mod request;
+mod serve;
 mod signals;
 mod start;
 mod status;
 mod stdin;
 mod stdout;
 mod subscribe;
+mod wait;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -48,18 +58,41 @@ fn run(cli: Cli) -> Result<()> {
         // Mistakes of usage are found before a file is made.
         match cli.verb {
             Verb::Pub(args) => {
-                let job = args.check()?;
+                let task = args.check()?;
                 let bus = open(&cli.db).await?;
-                finish(&bus, publish::run(&bus, job, &status).await).await
+                finish(&bus, publish::run(&bus, task, &status).await).await
             }
             Verb::Sub(args) => {
-                let job = args.check()?;
+                let task = args.check()?;
                 let bus = open(&cli.db).await?;
-                finish(&bus, subscribe::run(&bus, job, &status).await).await
+                finish(&bus, subscribe::run(&bus, task, &status).await).await
+            }
+            Verb::Request(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, request::run(&bus, task).await).await
+            }
+            Verb::Serve(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, serve::run(&bus, task, &status).await).await
+            }
+            Verb::Enqueue(args) => {
+                let task = args.check()?;
+                let bus = open(&cli.db).await?;
+                finish(&bus, enqueue::run(&bus, task, &status).await).await
+            }
+            Verb::Job(args) => {
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, job::run(&bus, args, &status).await).await
+            }
+            Verb::Dead(args) => {
+                let task = args.check()?;
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, dead::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
-                // Looking makes no file.
-                let bus = SqliteBus::builder(&cli.db).migrate(Migrate::NewFiles).create(false).open().await?;
+                let bus = open_existing(&cli.db).await?;
                 finish(&bus, peers::run(&bus, args, &status).await).await
             }
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
@@ -71,6 +104,11 @@ fn run(cli: Cli) -> Result<()> {
 /// passing: that is for the program to do.
 async fn open(db: &Path) -> Result<SqliteBus> {
     Ok(SqliteBus::builder(db).migrate(Migrate::NewFiles).open().await?)
+}
+
+/// Opens the bus in this file for a verb that only concerns what is there: looking makes no file.
+async fn open_existing(db: &Path) -> Result<SqliteBus> {
+    Ok(SqliteBus::builder(db).migrate(Migrate::NewFiles).create(false).open().await?)
 }
 
 /// Closes the bus; the verb's own failure is the one to tell of.

@@ -2,15 +2,31 @@
 
 use std::io::{self, Write};
 
+use clap::Args;
 use rowbus::SqliteBus;
 use rowbus::sqlite::Peer;
 
-use crate::args::PeersArgs;
 use crate::escape::Escaped;
 use crate::failure::{Failure, Result};
 use crate::start::rfc3339;
 use crate::status::Status;
 use crate::stdout::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  rowbus peers
+  rowbus peers --db app.db --json | jq .pid";
+
+/// List the processes that have the file open
+///
+/// One that has died is not listed, however it died. Exit code 3 if there is no other than this command.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PeersArgs {
+    /// Write one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) async fn run(bus: &SqliteBus, args: PeersArgs, status: &Status) -> Result<()> {
     // This command has the file open as well, and is not what was asked for.

@@ -3,16 +3,60 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
+use clap::Args;
 use rowbus::{Headers, MessengerExt, PubAck, Publish, SqliteBus, Subject, defaults};
 
-use crate::args::{PubArgs, SendOn};
+use crate::content::{self, HeaderArgs, SendOn};
 use crate::failure::{Failure, Result};
 use crate::status::Status;
 use crate::stdin;
 use crate::stdout::Output;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowbus pub orders.created '{\"pizza\": 1}'
+  rowbus pub orders.created -H 'Trace: 7f2c' --message-id order-17 < order.json
+  tail -f app.log | rowbus pub logs.app --send-on newline";
+
+/// Publish a message, or each line of standard input as one
+///
+/// A message is acknowledged when it would survive a power cut.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PubArgs {
+    /// What the messages are about, as in orders.eu.created
+    pub(crate) subject: String,
+
+    /// The body; standard input if it is not given
+    pub(crate) body: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) headers: HeaderArgs,
+
+    /// Send each line of standard input when it is there, without its line end
+    #[arg(long, value_name = "WHEN", conflicts_with_all = ["body", "count"])]
+    pub(crate) send_on: Option<SendOn>,
+
+    /// Send the message this many times
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+
+    /// An id against duplicates: within 2 minutes it is published once only
+    #[arg(long, value_name = "ID", conflicts_with_all = ["count", "send_on"])]
+    pub(crate) message_id: Option<String>,
+
+    /// Do not wait for the disk: a power cut may take the newest messages
+    #[arg(long)]
+    pub(crate) relaxed: bool,
+
+    /// Write a JSON object to standard output for each message published
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What is to be published, checked as far as that can be done without the file.
-pub(crate) struct Job {
+pub(crate) struct Task {
     subject: Subject,
     headers: Headers,
     relaxed: bool,
@@ -28,68 +72,46 @@ enum Source {
 }
 
 impl PubArgs {
-    pub(crate) fn check(self) -> Result<Job> {
+    pub(crate) fn check(self) -> Result<Task> {
         let subject = Subject::new(&self.subject)?;
-        let mut headers = Headers::new();
-        for header in &self.headers {
-            let Some((name, value)) = header.split_once(':') else {
-                return Err(Failure::usage(format!(
-                    "header {header:?} has no colon; a header is 'Name: value'"
-                )));
-            };
-            headers.append(name, value.strip_prefix(' ').unwrap_or(value))?;
-        }
-        let mut job = Job { subject, headers, relaxed: self.relaxed, json: self.json, source: Source::Lines };
+        let headers = self.headers.read()?;
+        let mut task =
+            Task { subject, headers, relaxed: self.relaxed, json: self.json, source: Source::Lines };
         if self.send_on != Some(SendOn::Newline) {
             // An id is checked before a body is waited for.
             let with_id = |message: Publish| match &self.message_id {
                 Some(id) => message.message_id(id.as_str()),
                 None => message,
             };
-            with_id(job.message(Vec::new())).into_parts()?;
-            let body = match self.body {
-                Some(body) => bytes(body)?,
-                None => stdin::whole(defaults::MAX_PAYLOAD)?,
-            };
-            job.source = Source::Message(with_id(job.message(body)), self.count);
+            with_id(task.message(Vec::new())).into_parts()?;
+            let body = content::body(self.body)?;
+            task.source = Source::Message(with_id(task.message(body)), self.count);
         }
-        Ok(job)
+        Ok(task)
     }
 }
 
-impl Job {
+impl Task {
     fn message(&self, body: Vec<u8>) -> Publish {
         let message = Publish::new(&self.subject, body).headers(self.headers.clone());
         if self.relaxed { message.relaxed() } else { message }
     }
 }
 
-#[cfg(unix)]
-fn bytes(body: OsString) -> Result<Vec<u8>> {
-    Ok(std::os::unix::ffi::OsStringExt::into_vec(body))
-}
-
-#[cfg(not(unix))]
-fn bytes(body: OsString) -> Result<Vec<u8>> {
-    let text =
-        body.into_string().map_err(|_| Failure::usage("the body is no text; give it on standard input"))?;
-    Ok(text.into_bytes())
-}
-
-pub(crate) async fn run(bus: &SqliteBus, job: Job, status: &Status) -> Result<()> {
-    let mut publisher = Publisher { bus, acks: job.json.then(Output::new), done: Done::default() };
-    let outcome = match &job.source {
+pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
+    let mut publisher = Publisher { bus, acks: task.json.then(Output::new), done: Done::default() };
+    let outcome = match &task.source {
         Source::Message(message, count) => publisher.repeat(message, *count).await,
-        Source::Lines => publisher.lines(&job).await,
+        Source::Lines => publisher.lines(&task).await,
     };
     let done = publisher.done;
     match outcome {
         Ok(()) => {
-            status.say(&done.tell(&job.subject));
+            status.say(&done.tell(&task.subject));
             Ok(())
         }
         Err(failure) if done.messages > 0 => {
-            Err(failure.after(&format!("before it: {}", done.tell(&job.subject))))
+            Err(failure.after(&format!("before it: {}", done.tell(&task.subject))))
         }
         Err(failure) => Err(failure),
     }
@@ -114,11 +136,11 @@ impl Publisher<'_> {
 
     /// Publishes what is there and does not wait for more: a line typed by hand is on its way at once, and those of a
     /// fast writer, which gather while a transaction is flushed, share the next one.
-    async fn lines(&mut self, job: &Job) -> Result<()> {
-        let limit = defaults::MAX_PAYLOAD.saturating_sub(job.headers.encoded_len());
+    async fn lines(&mut self, task: &Task) -> Result<()> {
+        let limit = defaults::MAX_PAYLOAD.saturating_sub(task.headers.encoded_len());
         let mut input = stdin::lines(limit)?;
         while let Some(group) = input.recv().await {
-            let mut lines = group?.into_iter().map(|line| job.message(line)).peekable();
+            let mut lines = group?.into_iter().map(|line| task.message(line)).peekable();
             while lines.peek().is_some() {
                 self.publish(lines.by_ref().take(defaults::BATCH).collect()).await?;
             }

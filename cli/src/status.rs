@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::escape::Escaped;
 
 /// Says what the command does, unless it was asked to be quiet.
+#[derive(Clone)]
 pub(crate) struct Status {
     quiet: bool,
     file: String,
@@ -27,9 +28,14 @@ impl Status {
     }
 
     pub(crate) fn say(&self, line: &str) {
+        self.say_bytes(line.as_bytes());
+    }
+
+    /// The same with what may be no text.
+    pub(crate) fn say_bytes(&self, line: &[u8]) {
         if !self.quiet {
             // Status that nobody can read is no reason to stop.
-            let _ = writeln!(std::io::stderr().lock(), "{}", Escaped(line.as_bytes()));
+            let _ = writeln!(std::io::stderr().lock(), "{}", Escaped(line));
         }
     }
 }

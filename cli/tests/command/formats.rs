@@ -83,7 +83,28 @@ fn the_version_names_that_of_sqlite() {
 #[test]
 fn the_help_of_each_verb_has_an_example() {
     let folder = Folder::new();
-    for verb in ["pub", "sub", "peers", "bench", "bench pub", "bench sub", "bench latency"] {
+    let verbs = [
+        "pub",
+        "sub",
+        "request",
+        "serve",
+        "enqueue",
+        "job",
+        "job show",
+        "job cancel",
+        "job reply",
+        "dead",
+        "dead ls",
+        "dead show",
+        "dead requeue",
+        "dead purge",
+        "peers",
+        "bench",
+        "bench pub",
+        "bench sub",
+        "bench latency",
+    ];
+    for verb in verbs {
         for help in ["-h", "--help"] {
             let finished = folder.run(&verb.split(' ').chain([help]).collect::<Vec<_>>());
             assert_eq!(finished.code, Some(0));
@@ -95,7 +116,12 @@ fn the_help_of_each_verb_has_an_example() {
 #[test]
 fn help_is_what_one_gets_who_names_no_verb() {
     let folder = Folder::new();
-    for (args, verb) in [(&[][..], "\n  pub "), (&["bench"], "\n  latency ")] {
+    for (args, verb) in [
+        (&[][..], "\n  pub "),
+        (&["job"], "\n  cancel "),
+        (&["dead"], "\n  purge "),
+        (&["bench"], "\n  latency "),
+    ] {
         let mut running = crate::support::Running::start(folder.bare::<&str>(args));
         running.write(b"");
         let finished = running.finish();

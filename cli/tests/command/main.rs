@@ -6,13 +6,21 @@
 mod bad_input;
 mod bench;
 mod corpus;
+#[cfg(unix)]
+mod dead_letters;
 mod formats;
+#[cfg(unix)]
+mod jobs;
 mod other_writers;
 #[cfg(target_os = "linux")]
 mod peers;
 mod publishing;
 mod read_only;
 mod real_log;
+#[cfg(unix)]
+mod requesting;
+#[cfg(unix)]
+mod serving;
 mod starting;
 mod streaming;
 mod support;

@@ -71,6 +71,61 @@ impl Folder {
         assert_eq!(finished.code, Some(0), "{finished:?}");
     }
 
+    /// Starts a `serve` and returns when it serves.
+    #[cfg(unix)]
+    pub fn serve<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
+        let mut command = self.command(&["serve"]);
+        command.args(args);
+        let mut running = Running::start(command);
+        let line = running.stderr_line();
+        assert!(line.starts_with("serving "), "{line}");
+        running
+    }
+
+    /// Starts the command with nothing on standard input.
+    #[cfg(unix)]
+    pub fn start<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
+        let mut running = Running::start(self.command(args));
+        running.write(b"");
+        running
+    }
+
+    /// Enqueues a job, and gives its id.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn enqueue(&self, args: &[&str]) -> String {
+        let finished = self.run(&[&["enqueue"], args].concat());
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished.text().trim_end().to_owned()
+    }
+
+    /// A number that plain SQL finds in the file.
+    #[cfg(unix)]
+    pub fn number(&self, sql: &str) -> i64 {
+        let conn = rowbus::rusqlite::Connection::open(self.db()).unwrap();
+        conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// A pipe with a name in this folder, for a command to wait at.
+    #[cfg(unix)]
+    pub fn pipe(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+
+    /// A pipe with a name; what is returned waits until the last process that has it open to write has gone.
+    #[cfg(unix)]
+    pub fn held(&self, name: &str) -> impl FnOnce() + use<> {
+        let path = self.pipe(name);
+        let (send, receive) = channel();
+        std::thread::spawn(move || {
+            let _ = std::fs::read(path);
+            let _ = send.send(());
+        });
+        move || receive.recv_timeout(PATIENCE).expect("the end of those that hold the pipe")
+    }
+
     /// Starts a `sub` and returns when it streams.
     pub fn stream<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         let mut command = self.command(&["sub"]);
@@ -239,6 +294,17 @@ fn next_line(lines: &Receiver<Vec<u8>>) -> Option<Vec<u8>> {
         Ok(line) => Some(line),
         Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => panic!("no line came within {PATIENCE:?}"),
+    }
+}
+
+/// Returns when this holds, which must not take for ever.
+#[cfg(unix)]
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
