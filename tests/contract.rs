@@ -95,6 +95,8 @@ mod sqlite {
         expected.atomic_batches = true;
         expected.deduplication = true;
         expected.expect_last = true;
+        expected.waits_for_servers = true;
+        expected.jobs = true;
         assert_eq!(bus.capabilities(), expected);
         bus.close().await.unwrap();
     }

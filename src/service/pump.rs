@@ -64,6 +64,8 @@ struct Running {
     task: Option<AbortHandle>,
     /// It has its place until its handler returns, and no say any more.
     answered: bool,
+    /// It has run for as long as it may.
+    lapsed: bool,
     /// In awake milliseconds.
     lease: i64,
     renew_at: i64,
@@ -146,22 +148,27 @@ impl Pump {
         state.settling || !state.running.is_empty()
     }
 
-    /// Leases to renew now, and when the next is due: in awake milliseconds.
+    /// Leases to renew now, and when to ask again: in awake milliseconds. Those that have run for as long as they may are told.
     pub(crate) fn renewals(&self, now: i64) -> (Vec<Renewal>, Option<i64>) {
         let mut state = self.state();
         let (mut due, mut next) = (Vec::new(), None::<i64>);
         for (ticket, running) in &mut state.running {
-            if running.answered || running.renew_at > running.run_until {
+            if running.answered || running.lapsed {
+                continue;
+            }
+            if now >= running.run_until {
+                // Whoever takes it over need not be in this process.
+                running.lapsed = true;
+                running.call.cancel();
                 continue;
             }
             if running.renew_at <= now {
-                due.push(Renewal { ticket: *ticket, until: now.saturating_add(running.lease) });
+                let until = now.saturating_add(running.lease).min(running.run_until);
+                due.push(Renewal { ticket: *ticket, until });
                 running.renew_at = now.saturating_add(renew_after(running.lease));
-                if running.renew_at > running.run_until {
-                    continue;
-                }
             }
-            next = Some(next.map_or(running.renew_at, |next| next.min(running.renew_at)));
+            let then = running.renew_at.min(running.run_until);
+            next = Some(next.map_or(then, |next| next.min(then)));
         }
         (due, next)
     }
@@ -170,8 +177,6 @@ impl Pump {
     pub(super) fn extended(&self, ticket: Ticket, until: i64) {
         if let Some(running) = self.state().running.get_mut(&ticket) {
             running.run_until = running.run_until.max(until);
-            // Renewed at its own pace from there on, and never to an earlier end.
-            running.renew_at = running.renew_at.max(until.saturating_sub(running.lease));
         }
     }
 
@@ -369,7 +374,7 @@ impl Pump {
 
     fn settled(self: &Arc<Self>, finished: &[Finished], settled: Settled) {
         for ticket in &settled.stale {
-            tracing::warn!(
+            tracing::debug!(
                 sequence = ticket.sequence,
                 attempt = ticket.attempt,
                 "a lease had ended before its handler did; what it did changed nothing"
@@ -435,6 +440,7 @@ impl Pump {
             call,
             task: Some(task.abort_handle()),
             answered: false,
+            lapsed: false,
             lease,
             renew_at: now.saturating_add(renew_after(lease)),
             run_until: now.saturating_add(millis(self.serve.max_run)),

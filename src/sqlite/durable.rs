@@ -59,8 +59,9 @@ impl Durable for SqliteBus {
         Box::pin(async move {
             self.core().check_process()?;
             let log = Arc::clone(&self.core().readers().log);
+            let now = self.core().options().clock.unix_millis();
             off_runtime(move || {
-                let found = log.read("looking for a job", |conn| look::info(conn, id.as_str()))?;
+                let found = log.read("looking for a job", |conn| look::info(conn, id.as_str(), now))?;
                 let info = found.ok_or_else(|| Error::no_such_job(id.as_str()))?;
                 jobs::info(id, info)
             })
@@ -72,8 +73,9 @@ impl Durable for SqliteBus {
         Box::pin(async move {
             self.core().check_process()?;
             let (log, work) = (Arc::clone(&self.core().readers().log), Arc::clone(self.core().work()));
+            let now = self.core().options().clock.unix_millis();
             off_runtime(move || {
-                let found = log.read("looking for a job", |conn| look::by_id(conn, id.as_str()))?;
+                let found = log.read("looking for a job", |conn| look::by_id(conn, id.as_str(), now))?;
                 let found = found.ok_or_else(|| Error::no_such_job(id.as_str()))?;
                 work.follow_job(found.sequence)
             })

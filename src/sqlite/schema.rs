@@ -334,7 +334,8 @@ mod tests {
     #[test]
     fn rubbish_in_the_history_is_an_error_and_no_panic() {
         let conn = prepared();
-        conn.execute("UPDATE bus_schema_history SET version = 'x', checksum = NULL WHERE version = 1", []).unwrap();
+        conn.execute("UPDATE bus_schema_history SET version = 'x', checksum = NULL WHERE version = 1", [])
+            .unwrap();
         assert_eq!(refusal(&conn).kind(), ErrorKind::SchemaMismatch);
     }
 

@@ -155,7 +155,7 @@ impl Claim<'_> {
 
     /// Of a request, half of the time that it has left: another server could still answer it.
     fn lease(&self, deadline: Option<i64>, awake: i64) -> i64 {
-        let lease = millis(self.serve.lease);
+        let lease = millis(self.serve.lease.min(self.serve.max_run)).max(1);
         deadline.map_or(lease, |deadline| lease.min(((deadline - awake) / 2).max(SHORTEST)))
     }
 }

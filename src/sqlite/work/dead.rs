@@ -79,19 +79,22 @@ impl Operation for SeeTo {
 impl SeeTo {
     fn see_to(&self, tx: &mut Tx<'_>, id: i64) -> rusqlite::Result<bool> {
         let Some(source) = dead_letters::source(tx.conn, id)? else { return Ok(false) };
-        if self.deed == Deed::Requeue {
-            if !source.is_job {
-                return Ok(false);
-            }
-            // The row that says how it died makes room for the one that lives again.
-            if let Some(found) = look::by_id(tx.conn, &source.id)? {
-                if !found.is_finished {
-                    return Ok(false);
-                }
+        if self.deed == Deed::Requeue && !source.is_job {
+            return Ok(false);
+        }
+        // The row that says how it died goes with it, or makes room for the one that lives again.
+        if source.is_job
+            && let Some(found) = look::by_id(tx.conn, &source.id, i64::MIN)?
+        {
+            if found.is_finished {
                 finish::remove(tx.conn, found.sequence)?;
                 replies::remove(tx.conn, found.sequence)?;
                 tx.changed_requests(WakeBits::job(found.sequence));
+            } else if self.deed == Deed::Requeue {
+                return Ok(false);
             }
+        }
+        if self.deed == Deed::Requeue {
             let behind = match &source.key {
                 Some(key) => insert::is_behind(tx.conn, &source.subject, key)?,
                 None => false,

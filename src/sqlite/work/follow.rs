@@ -98,7 +98,7 @@ impl Work {
         let (wall, awake, now) =
             (self.options.clock.unix_millis(), self.options.clock.awake_millis(), Instant::now());
         self.sweep(conn, wall, awake, now).map_err(failed)?;
-        if self.services.is_empty() {
+        if !self.minds_time() {
             return Ok(None);
         }
         let work = self.me()?;

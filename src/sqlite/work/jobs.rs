@@ -106,7 +106,7 @@ impl Operation for Cancel {
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
         let id = self.id.as_str();
-        let Some(found) = look::by_id(tx.conn, id)? else {
+        let Some(found) = look::by_id(tx.conn, id, tx.now)? else {
             return Err(Failure::Refused(Error::no_such_job(id)));
         };
         if found.is_finished {

@@ -125,6 +125,7 @@ impl Work {
         self.watcher.start()?;
         let waiter = Waiter::new(Wanted::Job);
         self.callers.add(sequence, &waiter);
+        self.timers().read_soon();
         self.look_for_replies();
         Ok(Replies::new(desk::Following::new(work, waiter)))
     }
@@ -183,10 +184,15 @@ impl Work {
 
     /// Times in the file are others than they were.
     pub(crate) fn timers_changed(&self) {
-        if !self.services.is_empty() {
+        if self.minds_time() {
             self.timers().read_soon();
             self.watcher.wake();
         }
+    }
+
+    /// Whether anybody here would miss what time does: who serves, and who waits.
+    fn minds_time(&self) -> bool {
+        !self.services.is_empty() || !self.callers.is_empty()
     }
 
     /// Has the watcher look for what callers of this process wait for.

@@ -142,6 +142,14 @@ impl Pending {
     ) -> Self {
         Self { work, waiter, deadline, timeout, with_parts, ended: false }
     }
+
+    fn arrived(&mut self, item: Result<Reply>) -> Result<Reply> {
+        if !matches!(&item, Ok(reply) if !reply.is_final()) {
+            self.ended = true;
+            self.work.consumed(self.waiter.sequence(), self.with_parts);
+        }
+        item
+    }
 }
 
 impl ReplySource for Pending {
@@ -151,19 +159,15 @@ impl ReplySource for Pending {
             self.work.look_for_replies();
         }
         match polled {
-            Poll::Ready(item) => {
-                if !matches!(&item, Ok(reply) if !reply.is_final()) {
-                    self.ended = true;
-                    self.work.consumed(self.waiter.sequence(), self.with_parts);
-                }
-                Poll::Ready(Some(item))
-            }
+            Poll::Ready(item) => Poll::Ready(Some(self.arrived(item))),
             Poll::Pending if self.deadline.as_mut().poll(cx).is_ready() => {
                 // What has arrived since is an answer in time.
                 if let (Poll::Ready(item), _) = self.waiter.poll(cx) {
-                    self.ended = true;
-                    return Poll::Ready(Some(item));
+                    return Poll::Ready(Some(self.arrived(item)));
                 }
+                // Whoever works on it is told, though the caller may keep what it holds.
+                self.ended = true;
+                self.work.give_up(&self.waiter);
                 let message = format!("no answer within {:?}; the request was withdrawn", self.timeout);
                 Poll::Ready(Some(Err(Error::new(ErrorKind::RequestTimeout, message))))
             }

@@ -50,7 +50,8 @@ impl Settle {
         match verdict {
             Verdict::Answered(response) if traits.is_request => {
                 if finish::answer_request(tx.conn, held_by, response, tx.now)? == 0 {
-                    return fate::drop_cancelled(tx, *ticket);
+                    fate::drop_cancelled(tx, *ticket)?;
+                    return Ok(false);
                 }
                 tx.wrote(response.payload().len());
                 tx.changed_requests(traits.caller.map_or(WakeBits::NOTHING, WakeBits::peer));
@@ -66,7 +67,7 @@ impl Settle {
             Verdict::Failed(error) => return fate::failed(tx, *ticket, *traits, error),
             Verdict::Released => {
                 if finish::release(tx.conn, held_by)? == 0 {
-                    // Cancelled meanwhile, or not held any more.
+                    // Cancelled meanwhile, to be given to no other, or not held any more.
                     return fate::lost(tx, *ticket, fate::Lost::Died);
                 }
                 tx.changed_requests(WakeBits::served(&self.serve.filter));

@@ -28,7 +28,8 @@ const UNSCHEDULE: &str = "UPDATE bus_requests SET run_at = NULL WHERE sequence =
 const RENEW: &str = "UPDATE bus_requests SET lease_until = max(lease_until, ?3)
     WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
 const IS_HELD: &str =
-    "SELECT 1 FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL";
+    "SELECT 1 FROM bus_requests WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL
+    AND (cancelled_at IS NULL OR kind = 'job')";
 const CALLER: &str = "SELECT caller FROM bus_requests WHERE sequence = ?1";
 // By bus_requests_to_cancel.
 const TO_CANCEL: &str = "SELECT sequence, attempt FROM bus_requests INDEXED BY bus_requests_to_cancel
@@ -159,7 +160,7 @@ pub(crate) fn renew(conn: &Connection, sequence: i64, attempt: i64, until: i64) 
     conn.prepare_cached(RENEW)?.execute((sequence, attempt, until))
 }
 
-/// Whether this attempt holds it.
+/// Whether this attempt holds it, and somebody wants what it says.
 pub(crate) fn is_held(conn: &Connection, sequence: i64, attempt: i64) -> rusqlite::Result<bool> {
     conn.prepare_cached(IS_HELD)?
         .query_row((sequence, attempt), |_| Ok(()))

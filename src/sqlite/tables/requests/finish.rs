@@ -54,7 +54,7 @@ const END: &str =
         error = ifnull(?4, error), code = ?5, reply = ?6, errors = nullif(ifnull(errors, '') || ?7, '')
     WHERE sequence = ?1";
 const RELEASE: &str = "UPDATE bus_requests SET lease_until = NULL, ready = 1, released = released + 1
-    WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
+    WHERE sequence = ?1 AND attempt = ?2 AND lease_until IS NOT NULL AND cancelled_at IS NULL AND redeliver != 0";
 const REMOVE: &str = "DELETE FROM bus_requests WHERE sequence = ?1";
 const FREE_UNIQUE: &str =
     "UPDATE bus_requests SET unique_key = NULL WHERE sequence = ?1 AND unique_until IS NULL";
@@ -193,7 +193,7 @@ pub(crate) fn end(
     conn.prepare_cached(END)?.execute((sequence, now, outcome.as_str(), message, code, bytes, line))
 }
 
-/// It is given back unfinished; 0 if the lease has ended or it was cancelled.
+/// It is given back unfinished; 0 if the lease has ended, it was cancelled or is to be given to no other.
 pub(crate) fn release(conn: &Connection, (sequence, attempt): (i64, i64)) -> rusqlite::Result<usize> {
     conn.prepare_cached(RELEASE)?.execute((sequence, attempt))
 }

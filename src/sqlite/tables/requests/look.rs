@@ -20,10 +20,10 @@ const HOLDER: &str =
     "SELECT lease_peer, attempt FROM bus_requests WHERE sequence = ?1 AND lease_until IS NOT NULL";
 // By bus_requests_by_id.
 const BY_ID: &str = "SELECT sequence, finished_at IS NOT NULL, lease_until IS NOT NULL
-    FROM bus_requests WHERE id = ?1 AND kind = 'job'";
+    FROM bus_requests WHERE id = ?1 AND kind = 'job' AND (keep_until IS NULL OR keep_until > ?2)";
 const INFO: &str = "SELECT subject, state, attempt, max_attempts, priority, created_at, run_at, finished_at,
         cancelled_at IS NOT NULL, errors
-    FROM bus_requests WHERE id = ?1 AND kind = 'job'";
+    FROM bus_requests WHERE id = ?1 AND kind = 'job' AND (keep_until IS NULL OR keep_until > ?2)";
 
 #[cfg(test)]
 pub(super) const PLANS: &[super::Plan] = &[
@@ -33,8 +33,8 @@ pub(super) const PLANS: &[super::Plan] = &[
     (WITHDRAW, 1, super::BY_KEY),
     (ASK_TO_STOP, 2, super::BY_KEY),
     (HOLDER, 1, super::BY_KEY),
-    (BY_ID, 1, "bus_requests_by_id"),
-    (INFO, 1, "bus_requests_by_id"),
+    (BY_ID, 2, "bus_requests_by_id"),
+    (INFO, 2, "bus_requests_by_id"),
 ];
 
 /// How a request ended.
@@ -99,11 +99,11 @@ pub(crate) struct Found {
     pub(crate) is_leased: bool,
 }
 
-/// The job of this id.
-pub(crate) fn by_id(conn: &Connection, id: &str) -> rusqlite::Result<Option<Found>> {
+/// The job of this id, unless its reply was to be kept no longer.
+pub(crate) fn by_id(conn: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<Found>> {
     let found =
         |row: &Row<'_>| Ok(Found { sequence: row.get(0)?, is_finished: row.get(1)?, is_leased: row.get(2)? });
-    conn.prepare_cached(BY_ID)?.query_row([id], found).optional()
+    conn.prepare_cached(BY_ID)?.query_row((id, now), found).optional()
 }
 
 /// What can be told of a job.
@@ -121,8 +121,8 @@ pub(crate) struct Info {
     pub(crate) errors: String,
 }
 
-/// What can be told of the job of this id.
-pub(crate) fn info(conn: &Connection, id: &str) -> rusqlite::Result<Option<Info>> {
+/// What can be told of the job of this id, unless its reply was to be kept no longer.
+pub(crate) fn info(conn: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<Info>> {
     let info = |row: &Row<'_>| {
         let number = |at| row.get_ref(at).map(|value| value.as_i64().unwrap_or(0));
         let maybe = |at| row.get_ref(at).map(|value| value.as_i64().ok());
@@ -145,5 +145,5 @@ pub(crate) fn info(conn: &Connection, id: &str) -> rusqlite::Result<Option<Info>
             errors: text(9)?,
         })
     };
-    conn.prepare_cached(INFO)?.query_row([id], info).optional()
+    conn.prepare_cached(INFO)?.query_row((id, now), info).optional()
 }
