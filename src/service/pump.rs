@@ -64,7 +64,7 @@ struct Running {
     task: Option<AbortHandle>,
     /// It has its place until its handler returns, and no say any more.
     answered: bool,
-    /// It has run for as long as it may.
+    /// It has run for as long as it may, and is given to another.
     lapsed: bool,
     /// In awake milliseconds.
     lease: i64,
@@ -195,7 +195,7 @@ impl Pump {
         let mut state = self.state();
         match state.running.remove(&finished.ticket) {
             None => return,
-            Some(running) if running.answered => {}
+            Some(running) if running.answered || running.lapsed => {}
             Some(_) => state.finished.push(finished),
         }
         drop(state);
@@ -207,7 +207,7 @@ impl Pump {
     pub(super) fn answer(&self, finished: Finished, told: oneshot::Sender<bool>) -> bool {
         let mut state = self.state();
         match state.running.get_mut(&finished.ticket) {
-            Some(running) if !running.answered => running.answered = true,
+            Some(running) if !running.answered && !running.lapsed => running.answered = true,
             _ => return false,
         }
         state.told.insert(finished.ticket, told);

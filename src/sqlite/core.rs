@@ -127,6 +127,7 @@ impl Core {
         self.work.stop_all();
         self.links.leave();
         self.writer.stop();
+        self.work.end_calls();
         self.readers.tail.end(None);
         self.watcher.stop();
         self.readers.log.close();

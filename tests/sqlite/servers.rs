@@ -44,7 +44,7 @@ fn signal(process: &Process, signal: libc::c_int) {
     assert_eq!(unsafe { libc::kill(i32::try_from(process.id()).unwrap(), signal) }, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_answered_by_another_process() {
     let place = Place::new();
     let bus = place.open().await;
@@ -55,7 +55,7 @@ async fn a_request_is_answered_by_another_process() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn when_a_server_is_killed_another_takes_over_at_once_and_not_when_the_lease_would_end() {
     let place = Place::new();
     let bus = place.open().await;
@@ -81,7 +81,7 @@ async fn when_a_server_is_killed_another_takes_over_at_once_and_not_when_the_lea
     assert_eq!(asked.await.unwrap().unwrap().text(), Some(answer.as_str()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_stopped_past_its_lease_and_continued_changes_nothing() {
     let place = Place::new();
     let bus = place.open().await;
@@ -101,7 +101,7 @@ async fn a_server_stopped_past_its_lease_and_continued_changes_nothing() {
     assert_eq!(job.reply().await.unwrap(), answer);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_not_to_be_redelivered_tells_that_its_server_died() {
     let place = Place::new();
     let bus = place.open().await;
@@ -117,7 +117,7 @@ async fn a_request_that_is_not_to_be_redelivered_tells_that_its_server_died() {
     other.stop().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_is_killed_has_its_request_run_by_nobody_after_its_deadline() {
     let place = Place::new();
     let bus = place.open().await;
@@ -135,7 +135,7 @@ async fn a_caller_that_is_killed_has_its_request_run_by_nobody_after_its_deadlin
     assert_eq!(left, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_subject_that_a_living_process_serves_is_served() {
     let place = Place::new();
     let bus = place.open().await;

@@ -112,7 +112,7 @@ impl Work {
         let deadline = self.options.clock.awake_millis().saturating_add(millis(timeout));
         let waiter = Waiter::new(if with_parts { Wanted::Parts } else { Wanted::Reply });
         // From here on it is taken back if it is dropped.
-        let pending = Pending::new(Arc::clone(&work), Arc::clone(&waiter), sleep, timeout, with_parts);
+        let pending = Pending::new(Arc::clone(&work), Arc::clone(&waiter), sleep, timeout);
         let (id, consumed) = (jobs::new_id(), self.take_consumed(CONSUME_AT));
         writer.run(Ask { work, request, id, deadline, waiter, consumed }).await?;
         Ok(Replies::new(pending))
@@ -233,11 +233,9 @@ impl Work {
         }
     }
 
-    /// The final reply to this request was read. One with parts is taken out whole.
-    pub(crate) fn consumed(&self, sequence: i64, with_parts: bool) {
-        if with_parts {
-            self.withdraw(sequence);
-        } else if sequence != 0 {
+    /// The final reply to this request was read.
+    pub(crate) fn consumed(&self, sequence: i64) {
+        if sequence != 0 {
             self.consumed.lock().unwrap_or_else(PoisonError::into_inner).push(sequence);
         }
     }
@@ -278,10 +276,14 @@ impl Work {
         if let Some(slot) = self.slot().filter(|_| !pumps.is_empty()) {
             self.links.write_leaving(ReleaseAll { slot });
         }
-        self.callers.fail(&Error::closed());
         if let Some(deaths) = &self.deaths {
             deaths.stop();
         }
+    }
+
+    /// Ends everybody's wait; after the last of them was written down.
+    pub(crate) fn end_calls(&self) {
+        self.callers.fail(&Error::closed());
     }
 
     fn announce_some_time(&self) {

@@ -67,6 +67,7 @@ impl Operation for Ask {
 fn remove_consumed(tx: &mut Tx<'_>, consumed: &[i64]) -> rusqlite::Result<()> {
     for sequence in consumed {
         keep::remove(tx.conn, *sequence)?;
+        replies::remove(tx.conn, *sequence)?;
     }
     Ok(())
 }
@@ -128,7 +129,6 @@ pub(crate) struct Pending {
     waiter: Arc<Waiter>,
     deadline: Pin<Box<Sleep>>,
     timeout: Duration,
-    with_parts: bool,
     ended: bool,
 }
 
@@ -138,15 +138,14 @@ impl Pending {
         waiter: Arc<Waiter>,
         deadline: Pin<Box<Sleep>>,
         timeout: Duration,
-        with_parts: bool,
     ) -> Self {
-        Self { work, waiter, deadline, timeout, with_parts, ended: false }
+        Self { work, waiter, deadline, timeout, ended: false }
     }
 
     fn arrived(&mut self, item: Result<Reply>) -> Result<Reply> {
         if !matches!(&item, Ok(reply) if !reply.is_final()) {
             self.ended = true;
-            self.work.consumed(self.waiter.sequence(), self.with_parts);
+            self.work.consumed(self.waiter.sequence());
         }
         item
     }
