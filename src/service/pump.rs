@@ -94,6 +94,9 @@ impl Drop for Loop {
     }
 }
 
+/// How long a service that has ended tries to write down what it has done.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Between tries to write what could not be written.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -239,7 +242,19 @@ impl Pump {
         if ends.await.is_err() {
             self.release_all();
         }
-        self.ended().await
+        // Where nothing can be written, what is held is given to others when its leases end.
+        let ended = {
+            let _entered = self.runtime.enter();
+            tokio::time::timeout(LAST_WORDS, self.ended())
+        };
+        match ended.await {
+            Ok(error) => error,
+            Err(_) => {
+                let message = "what the service held could not be written down before it ended";
+                self.end(Some(Error::new(ErrorKind::Busy, message)));
+                self.ended().await
+            }
+        }
     }
 
     /// Ends at once: handlers are dropped where they stand, and what they held is given back.

@@ -52,6 +52,20 @@ impl Process {
         }
     }
 
+    /// What the child says next; `None` if it ends without a word.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn hear_if_it_lives(&mut self) -> Option<String> {
+        let mut line = String::new();
+        while self.stdout.read_line(&mut line).unwrap() > 0 {
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return Some(said.to_owned());
+            }
+            line.clear();
+        }
+        self.child.wait().unwrap();
+        None
+    }
+
     pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.stdin, "{word}").unwrap();
     }
@@ -117,6 +131,10 @@ fn plays_its_role() {
             ["streaming-peer", path, name] => crate::peers::streaming_peer(path, name).await,
             #[cfg(target_os = "linux")]
             ["serve", path, lease] => crate::servers::serve(path, lease.parse().unwrap()).await,
+            #[cfg(target_os = "linux")]
+            ["die-at", path, statement] => crate::kills::die_at(path, statement.parse().unwrap()).await,
+            #[cfg(target_os = "linux")]
+            ["toil", path, out] => crate::kills::toil(path, out).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
             _ => panic!("unknown role {role:?}"),

@@ -8,6 +8,8 @@ mod child;
 mod doorbell;
 mod faults;
 #[cfg(target_os = "linux")]
+mod kills;
+#[cfg(target_os = "linux")]
 mod linux;
 mod opening;
 mod outbox;
