@@ -321,3 +321,64 @@ async fn retries_wait_for_their_backoff_by_the_wall_clock() {
     assert_eq!((letters.len(), letters[0].attempts, letters[0].failures.len()), (1, 3, 3));
     service.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_one_name_on_several_threads_never_complete_each_others_requests() {
+    let place = Place::without_disk();
+    let named = || SqliteBus::builder(place.path()).name("worker").durability(Durability::Relaxed).open();
+    let buses = [named().await.unwrap(), named().await.unwrap()];
+    let begun = Arc::new(std::sync::Mutex::new(std::collections::HashMap::new()));
+    let mut services = Vec::new();
+    for at in 0..4 {
+        let begun = Arc::clone(&begun);
+        let handler = handler_fn(move |call: Call| {
+            begun.lock().unwrap().insert(call.id().to_owned(), at);
+            async move {
+                tokio::task::yield_now().await;
+                Ok(format!("service {at}"))
+            }
+        });
+        let serve = Serve::on("work").concurrency(3);
+        services.push(buses[at % 2].serve_with(serve, Arc::new(handler)).await.unwrap());
+    }
+    let jobs = buses[0].enqueue_all((0..300).map(|_| Job::new("work", ""))).await.unwrap();
+    for job in jobs {
+        let reply = tokio::time::timeout(PATIENCE, job.reply()).await.unwrap().unwrap();
+        let by = begun.lock().unwrap()[job.id().as_str()];
+        assert_eq!((reply.text().unwrap(), reply.attempt()), (format!("service {by}").as_str(), 1));
+    }
+    for service in services {
+        service.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn jobs_of_the_first_schema_are_still_done() {
+    let place = Place::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1.db");
+    std::fs::copy(fixture, place.path()).unwrap();
+    place
+        .sql()
+        .execute_batch(
+            "INSERT INTO bus_requests (subject, data) VALUES ('work', 'gone');
+             DELETE FROM bus_requests;
+             INSERT INTO bus_requests (subject, data, headers) VALUES ('work', 'old', 'A: b');",
+        )
+        .unwrap();
+    let bus = place.open().await;
+    let (tell, told) = std::sync::mpsc::channel();
+    let handler = move |call: Call| {
+        tell.send((
+            call.text().unwrap().to_owned(),
+            call.headers().get("A").map(str::to_owned),
+            call.sequence(),
+        ))
+        .unwrap();
+        async { Ok(()) }
+    };
+    let service = bus.serve("work", handler).await.unwrap();
+    let found = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    assert_eq!((found.0.as_str(), found.1.as_deref()), ("old", Some("b")));
+    assert!(found.2 >= 2, "no sequence is given again: {}", found.2);
+    service.stop().await.unwrap();
+}
