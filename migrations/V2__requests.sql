@@ -47,7 +47,9 @@ CREATE TABLE bus_requests (
                   DEFAULT (strftime('%s', 'now') * 1000 + substr(strftime('%f', 'now'), 4)),
     finished_at   INTEGER, -- over: its row stays for its reply
     outcome       TEXT
-                  CONSTRAINT bus_requests_outcome CHECK (outcome IN ('done', 'dead', 'cancelled', 'failed', 'lost')),
+                  -- Not IN: for a list of more than two, SQLite builds a tree at each check.
+                  CONSTRAINT bus_requests_outcome CHECK (outcome = 'done' OR outcome = 'dead' OR outcome = 'failed'
+                      OR outcome = 'cancelled' OR outcome = 'lost'),
     keep_until    INTEGER, -- when the row of a finished job may go
     error         TEXT,    -- what the handler said last
     code          TEXT,

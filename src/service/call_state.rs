@@ -20,6 +20,8 @@ pub(crate) struct CallState {
     pump: Weak<Pump>,
     parts: AtomicU32,
     cancelled: AtomicBool,
+    /// The handler is to be dropped.
+    abandoned: AtomicBool,
     waker: Notify,
 }
 
@@ -31,6 +33,7 @@ impl CallState {
             pump: Arc::downgrade(pump),
             parts: AtomicU32::new(0),
             cancelled: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             waker: Notify::new(),
         }
     }
@@ -39,6 +42,30 @@ impl CallState {
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
         self.waker.notify_waiters();
+    }
+
+    /// Has the handler dropped where it stands.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.cancel();
+    }
+
+    /// Returns when the handler is to be dropped.
+    pub(super) async fn abandoned(&self) {
+        self.until(&self.abandoned).await;
+    }
+
+    async fn until(&self, flag: &AtomicBool) {
+        loop {
+            // Registered before the look, so that what comes in between is not missed.
+            let notified = self.waker.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            if flag.load(Ordering::SeqCst) {
+                return;
+            }
+            notified.await;
+        }
     }
 
     fn pump(&self) -> Result<Arc<Pump>> {
@@ -89,17 +116,6 @@ impl CallControl for CallState {
     }
 
     fn cancelled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            loop {
-                // Registered before the look, so that a cancellation in between is not missed.
-                let notified = self.waker.notified();
-                let mut notified = std::pin::pin!(notified);
-                notified.as_mut().enable();
-                if self.is_cancelled() {
-                    return;
-                }
-                notified.await;
-            }
-        })
+        Box::pin(self.until(&self.cancelled))
     }
 }

@@ -1,21 +1,24 @@
-//! The loop of one service: it writes down what has finished and takes what is next, in one step, and starts a task for each
-//! request that it has taken.
+//! One service: what has finished is written down and what is next is taken in one step, and each request that was taken has
+//! a task.
 //!
-//! While a step is being written, more handlers finish, and go with the next: company makes batches by itself.
+//! Who finishes, settles: the task of a handler that has returned takes the step itself, unless another is at it, and
+//! goes on with what it has taken. So a service that is asked one thing after the other wakes nobody in between. While a
+//! step is being written, more handlers finish, and go with the next: company makes batches by itself.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::AbortHandle;
 
 use crate::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
+use crate::future::BoxFuture;
 use crate::handler::{Handler, HandlerError};
 use crate::serve::ServeParts;
 use crate::service::call_state::CallState;
@@ -28,8 +31,6 @@ pub(crate) struct Pump {
     handler: Arc<dyn Handler>,
     runtime: Handle,
     state: Mutex<State>,
-    /// There is something to do for the loop.
-    work: Notify,
     /// Something has changed for who waits for the end.
     progress: Notify,
 }
@@ -61,7 +62,6 @@ enum Phase {
 
 struct Running {
     call: Arc<CallState>,
-    task: Option<AbortHandle>,
     /// It has its place until its handler returns, and no say any more.
     answered: bool,
     /// It has run for as long as it may, and is given to another.
@@ -85,13 +85,38 @@ struct Step {
     most: usize,
 }
 
-/// Ends the service when its runtime drops the loop, so that nobody waits for an end that cannot come.
-struct Loop(Arc<Pump>);
+/// Ends the service when its runtime drops what it belongs to, so that nobody waits for an end that cannot come.
+struct EndsWith(Arc<Pump>);
 
-impl Drop for Loop {
+impl Drop for EndsWith {
     fn drop(&mut self) {
         self.0.end(None);
     }
+}
+
+/// The right to take the next step: one task has it.
+struct Turn(Option<Arc<Pump>>);
+
+impl Turn {
+    /// The step is done.
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Turn {
+    /// Its task was dropped, and the runtime with it.
+    fn drop(&mut self) {
+        if let Some(pump) = self.0.take() {
+            pump.end(None);
+        }
+    }
+}
+
+/// A request whose handler is to be called.
+struct Begun {
+    call: Arc<CallState>,
+    given: Call,
 }
 
 /// How long a service that has ended tries to write down what it has done.
@@ -101,7 +126,7 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
 
 impl Pump {
-    /// Starts the loop on the runtime of the caller.
+    /// Starts on the runtime of the caller.
     pub(crate) fn start(desk: Arc<dyn Desk>, serve: ServeParts, handler: Arc<dyn Handler>) -> Arc<Self> {
         let state = State { look: true, ..State::default() };
         let pump = Arc::new(Self {
@@ -110,11 +135,11 @@ impl Pump {
             handler,
             runtime: Handle::current(),
             state: Mutex::new(state),
-            work: Notify::new(),
             progress: Notify::new(),
         });
-        let looping = Loop(Arc::clone(&pump));
-        pump.runtime.spawn(async move { looping.0.run().await });
+        let lives = EndsWith(Arc::clone(&pump));
+        pump.runtime.spawn(async move { lives.0.ended().await });
+        pump.kick();
         pump
     }
 
@@ -127,15 +152,11 @@ impl Pump {
     }
 
     /// There may be something to take.
-    pub(crate) fn look(&self) {
+    pub(crate) fn look(self: &Arc<Self>) {
         let mut state = self.state();
-        if !state.look {
-            state.look = true;
-            let can = state.running.len() < self.serve.concurrency;
+        if !std::mem::replace(&mut state.look, true) {
             drop(state);
-            if can {
-                self.work.notify_one();
-            }
+            self.kick();
         }
     }
 
@@ -202,12 +223,11 @@ impl Pump {
             Some(_) => state.finished.push(finished),
         }
         drop(state);
-        self.work.notify_one();
         self.progress.notify_waiters();
     }
 
     /// Notes an answer that comes before its handler returns, and tells whether it counted; `false` if there was one before.
-    pub(super) fn answer(&self, finished: Finished, told: oneshot::Sender<bool>) -> bool {
+    pub(super) fn answer(self: &Arc<Self>, finished: Finished, told: oneshot::Sender<bool>) -> bool {
         let mut state = self.state();
         match state.running.get_mut(&finished.ticket) {
             Some(running) if !running.answered && !running.lapsed => running.answered = true,
@@ -216,12 +236,12 @@ impl Pump {
         state.told.insert(finished.ticket, told);
         state.finished.push(finished);
         drop(state);
-        self.work.notify_one();
+        self.kick();
         true
     }
 
     /// Takes nothing new, waits for what runs as long as the grace period, and gives back the rest.
-    pub(crate) async fn stop(&self) -> Option<Error> {
+    pub(crate) async fn stop(self: &Arc<Self>) -> Option<Error> {
         self.drain();
         let ends = async {
             loop {
@@ -258,7 +278,7 @@ impl Pump {
     }
 
     /// Ends at once: handlers are dropped where they stand, and what they held is given back.
-    pub(crate) fn abort(&self) {
+    pub(crate) fn abort(self: &Arc<Self>) {
         self.drain();
         self.release_all();
     }
@@ -274,10 +294,8 @@ impl Pump {
             std::mem::take(&mut state.running)
         };
         for running in running.into_values() {
-            running.call.cancel();
-            running.task.inspect(AbortHandle::abort);
+            running.call.abandon();
         }
-        self.work.notify_one();
         self.progress.notify_waiters();
     }
 
@@ -297,17 +315,17 @@ impl Pump {
         }
     }
 
-    fn drain(&self) {
+    fn drain(self: &Arc<Self>) {
         let mut state = self.state();
         if state.phase == Phase::Open {
             state.phase = Phase::Draining;
         }
         drop(state);
-        self.work.notify_one();
+        self.kick();
         self.progress.notify_waiters();
     }
 
-    fn release_all(&self) {
+    fn release_all(self: &Arc<Self>) {
         let running = {
             let mut state = self.state();
             let running = std::mem::take(&mut state.running);
@@ -321,10 +339,9 @@ impl Pump {
             running
         };
         for running in running.into_values() {
-            running.call.cancel();
-            running.task.inspect(AbortHandle::abort);
+            running.call.abandon();
         }
-        self.work.notify_one();
+        self.kick();
         self.progress.notify_waiters();
     }
 
@@ -334,60 +351,97 @@ impl Pump {
             || (state.running.is_empty() && state.finished.is_empty() && !state.settling)
     }
 
-    async fn run(self: &Arc<Self>) {
-        while let Some(step) = self.next_step().await {
+    /// Has a task take the next step, if there is one and nobody is at it.
+    fn kick(self: &Arc<Self>) {
+        if let Some((turn, step)) = self.next_step() {
+            let pump = Arc::clone(self);
+            self.runtime.spawn(async move {
+                let begun = pump.settle(turn, step).await;
+                pump.work(begun).await;
+            });
+        }
+    }
+
+    /// The same with a type that has a name, since one task begins others.
+    fn task(self: Arc<Self>, call: Begun) -> BoxFuture<'static, ()> {
+        Box::pin(self.work(Some(call)))
+    }
+
+    /// A task: calls the handler, takes the next step if nobody else is at it, and goes on with what that gives.
+    async fn work(self: Arc<Self>, mut begun: Option<Begun>) {
+        while let Some(call) = begun.take() {
+            self.call(call).await;
+            // What was begun beside it may be done by the time that everybody else has had a turn.
+            if self.is_busy() {
+                yield_to_all().await;
+            }
+            if let Some((turn, step)) = self.next_step() {
+                begun = self.settle(turn, step).await;
+            }
+        }
+    }
+
+    /// The next step, with the right to take it; ends the service if there is none and never will be.
+    fn next_step(self: &Arc<Self>) -> Option<(Turn, Step)> {
+        let mut state = self.state();
+        if state.settling {
+            return None;
+        }
+        let free = self.serve.concurrency.saturating_sub(state.running.len());
+        let most = if state.look && state.phase == Phase::Open { free } else { 0 };
+        if most > 0 || !state.finished.is_empty() {
+            if most > 0 {
+                state.look = false;
+            }
+            state.settling = true;
+            let step = Step { finished: std::mem::take(&mut state.finished), most };
+            return Some((Turn(Some(Arc::clone(self))), step));
+        }
+        if state.phase == Phase::Draining && state.running.is_empty() {
+            state.phase = Phase::Ended;
+            drop(state);
+            self.progress.notify_waiters();
+        }
+        None
+    }
+
+    /// Takes steps as long as there are any; gives the one request to go on with, if it is alone.
+    async fn settle(self: &Arc<Self>, mut turn: Turn, mut step: Step) -> Option<Begun> {
+        loop {
             let finished = Arc::new(step.finished);
-            loop {
+            let settled = loop {
                 match self.desk.settle(&self.serve, Arc::clone(&finished), step.most).await {
-                    Ok(settled) => {
-                        self.settled(&finished, settled);
-                        break;
-                    }
+                    Ok(settled) => break settled,
                     Err(error) if is_over(&error) => {
+                        turn.done();
                         self.end((error.kind() != ErrorKind::Closed).then_some(error));
-                        return;
+                        return None;
                     }
                     Err(error) => {
                         tracing::warn!(%error, filter = %self.serve.filter, "a service could not write; it tries again");
                         tokio::time::sleep(AGAIN).await;
                     }
                 }
+            };
+            turn.done();
+            let mut begun = self.settled(&finished, settled);
+            if begun.len() == 1 {
+                self.kick();
+                return begun.pop();
             }
+            // Each on its own: one that blocks its thread is not to hold up those behind it in its queue.
+            for call in begun {
+                self.runtime.spawn(Arc::clone(self).task(call));
+            }
+            if self.is_busy() {
+                yield_to_all().await;
+            }
+            (turn, step) = self.next_step()?;
         }
     }
 
-    /// Waits for something to write or to take; `None` when the service has ended.
-    async fn next_step(&self) -> Option<Step> {
-        // What was just started may be done by the time that everybody else has had a turn.
-        if self.is_busy() {
-            yield_to_all().await;
-        }
-        loop {
-            {
-                let mut state = self.state();
-                let free = self.serve.concurrency.saturating_sub(state.running.len());
-                let most = if state.look && state.phase == Phase::Open { free } else { 0 };
-                if most > 0 || !state.finished.is_empty() {
-                    if most > 0 {
-                        state.look = false;
-                    }
-                    state.settling = true;
-                    return Some(Step { finished: std::mem::take(&mut state.finished), most });
-                }
-                if state.phase == Phase::Draining && state.running.is_empty() {
-                    state.phase = Phase::Ended;
-                }
-                if state.phase == Phase::Ended {
-                    drop(state);
-                    self.progress.notify_waiters();
-                    return None;
-                }
-            }
-            self.work.notified().await;
-        }
-    }
-
-    fn settled(self: &Arc<Self>, finished: &[Finished], settled: Settled) {
+    /// Notes what became of a step, and gives what is to be begun.
+    fn settled(self: &Arc<Self>, finished: &[Finished], settled: Settled) -> Vec<Begun> {
         for ticket in &settled.stale {
             tracing::debug!(
                 sequence = ticket.sequence,
@@ -396,7 +450,7 @@ impl Pump {
             );
         }
         let now = self.desk.awake_millis();
-        let mut told = Vec::new();
+        let (mut told, mut begun) = (Vec::new(), Vec::with_capacity(settled.claimed.len()));
         let mut state = self.state();
         state.settling = false;
         if !state.told.is_empty() {
@@ -412,7 +466,7 @@ impl Pump {
         for claimed in settled.claimed {
             if open {
                 let wanted = !unwanted.contains(&claimed.ticket);
-                self.begin(&mut state, claimed, wanted, now);
+                begun.push(self.begin(&mut state, claimed, wanted, now));
             } else {
                 // It was taken while the service came to its end.
                 let (ticket, traits) = (claimed.ticket, claimed.traits);
@@ -424,36 +478,18 @@ impl Pump {
             let _ = teller.send(counted);
         }
         self.progress.notify_waiters();
+        begun
     }
 
-    /// Starts the handler's task. With the lock held, so that it is among those that run before it can end.
-    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool, now: i64) {
+    /// Notes that it runs from here on; with the lock held, so that it can be cancelled before it is called.
+    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool, now: i64) -> Begun {
         let Claimed { ticket, id, message, lease, traits } = claimed;
         let call = Arc::new(CallState::new(ticket, traits, self));
         if !wanted {
             call.cancel();
         }
-        let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
-        let given = Call::new(message, id, attempt, Arc::clone(&call) as _);
-        let pump = Arc::clone(self);
-        let task = self.runtime.spawn(async move {
-            let limit = pump.desk.max_payload();
-            // Making the future is the handler's own code as well.
-            let handler = Arc::clone(&pump.handler);
-            let handled = catch_unwind(async move { handler.handle(given).await }).await;
-            let verdict = match handled {
-                Ok(Ok(response)) => match response.check_size(limit) {
-                    Ok(()) => Verdict::Answered(response),
-                    Err(error) => Verdict::Failed(HandlerError::from(error).with_code("payload_too_large")),
-                },
-                Ok(Err(error)) => Verdict::Failed(error),
-                Err(panic) => Verdict::Failed(HandlerError::new(panic).with_code("panic")),
-            };
-            pump.returned(Finished { ticket, traits, verdict });
-        });
         let running = Running {
-            call,
-            task: Some(task.abort_handle()),
+            call: Arc::clone(&call),
             answered: false,
             lapsed: false,
             lease,
@@ -461,6 +497,32 @@ impl Pump {
             run_until: now.saturating_add(millis(self.serve.max_run)),
         };
         state.running.insert(ticket, running);
+        let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
+        let given = Call::new(message, id, attempt, Arc::clone(&call) as _);
+        Begun { call, given }
+    }
+
+    /// Calls the handler, and notes how it ended. It is dropped where it stands if nobody wants it to end any more.
+    async fn call(&self, begun: Begun) {
+        let Begun { call, given } = begun;
+        let handler = Arc::clone(&self.handler);
+        // Making the future is the handler's own code as well.
+        let mut handled = pin!(catch_unwind(async move { handler.handle(given).await }));
+        let mut abandoned = pin!(call.abandoned());
+        let ended = poll_fn(|cx| match handled.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => abandoned.as_mut().poll(cx).map(|()| None),
+        });
+        let verdict = match ended.await {
+            Some(Ok(Ok(response))) => match response.check_size(self.desk.max_payload()) {
+                Ok(()) => Verdict::Answered(response),
+                Err(error) => Verdict::Failed(HandlerError::from(error).with_code("payload_too_large")),
+            },
+            Some(Ok(Err(error))) => Verdict::Failed(error),
+            Some(Err(panic)) => Verdict::Failed(HandlerError::new(panic).with_code("panic")),
+            None => return,
+        };
+        self.returned(Finished { ticket: call.ticket, traits: call.traits, verdict });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
