@@ -123,7 +123,10 @@ impl Broker {
             Ok::<_, Error>((pump, service))
         })?;
         let broker = Arc::clone(self);
-        Ok(Service::new(PumpHandle::new(pump, move || broker.leave(service))))
+        Ok(Service::new(PumpHandle::new(pump, move || {
+            broker.leave(service);
+            Box::pin(std::future::ready(()))
+        })))
     }
 
     /// Lets handlers finish, as long as their services' grace.

@@ -10,27 +10,28 @@ use crate::service::pump::Pump;
 /// Ends the service when dropped.
 pub(crate) struct PumpHandle {
     pump: Arc<Pump>,
-    /// Called when the service has taken its last request.
-    left: Option<Box<dyn FnOnce() + Send>>,
+    /// Called when the service has taken its last request; done when everybody can know.
+    left: Option<Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>>,
 }
 
 impl PumpHandle {
-    pub(crate) fn new(pump: Arc<Pump>, left: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(
+        pump: Arc<Pump>,
+        left: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Self {
         Self { pump, left: Some(Box::new(left)) }
-    }
-
-    fn leave(&mut self) {
-        if let Some(left) = self.left.take() {
-            left();
-        }
     }
 }
 
 impl ServiceControl for PumpHandle {
     fn stop(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.leave();
-            self.pump.stop().await.map_or(Ok(()), Err)
+            let told = self.left.take().map(|left| left());
+            let ended = self.pump.stop().await;
+            if let Some(told) = told {
+                told.await;
+            }
+            ended.map_or(Ok(()), Err)
         })
     }
 
@@ -41,7 +42,9 @@ impl ServiceControl for PumpHandle {
 
 impl Drop for PumpHandle {
     fn drop(&mut self) {
-        self.leave();
+        if let Some(left) = self.left.take() {
+            drop(left());
+        }
         self.pump.abort();
     }
 }

@@ -144,13 +144,14 @@ impl Work {
             of.services.forget(id);
         });
         // Dropped with the future, it ends the service.
+        let runtime = tokio::runtime::Handle::current();
         let handle = PumpHandle::new(Arc::clone(&pump), move || {
             work.services.leave(id);
-            work.announce_some_time();
+            // Begun at once, whether somebody waits for it or not.
+            let told = runtime.spawn(async move { work.announce().await });
+            Box::pin(async move { drop(told.await) })
         });
-        if let Some(registration) = self.announcement() {
-            self.writer()?.run(registration).await?;
-        }
+        self.announce().await?;
         if self.closing.load(Ordering::SeqCst) {
             return Err(Error::closed());
         }
@@ -286,9 +287,11 @@ impl Work {
         self.callers.fail(&Error::closed());
     }
 
-    fn announce_some_time(&self) {
-        if let Some(registration) = self.announcement() {
-            self.links.write_some_time(registration);
+    /// Has others know which subjects are served here.
+    async fn announce(&self) -> Result<()> {
+        match (self.announcement(), self.links.writer()) {
+            (Some(registration), Some(writer)) => writer.run(registration).await,
+            _ => Ok(()),
         }
     }
 
