@@ -5,7 +5,10 @@
 -- The final reply is part of the request's row, which saves the row, the index and the counter of another table;
 -- bus_replies holds the parts that came before it.
 
-ALTER TABLE bus_requests RENAME TO bus_requests_v1;
+-- Not by RENAME: that would rewrite a host's triggers and views to the name that is then dropped.
+CREATE TABLE bus_requests_v1 AS SELECT * FROM bus_requests;
+CREATE TABLE bus_requests_v1_counter AS SELECT seq FROM sqlite_sequence WHERE name = 'bus_requests';
+DROP TABLE bus_requests;
 
 -- Work for one server each. A plain INSERT of subject and data is a job.
 CREATE TABLE bus_requests (
@@ -76,9 +79,9 @@ SELECT sequence, id, 'job', subject, headers, priority, nullif(run_at, 0), expir
 FROM bus_requests_v1 WHERE kind = 'job' AND state IN ('scheduled', 'waiting', 'ready', 'leased');
 
 -- The counter goes on where it was.
-DELETE FROM sqlite_sequence WHERE name = 'bus_requests'
-    AND EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'bus_requests_v1');
-UPDATE sqlite_sequence SET name = 'bus_requests' WHERE name = 'bus_requests_v1';
+DELETE FROM sqlite_sequence WHERE name = 'bus_requests' AND EXISTS (SELECT 1 FROM bus_requests_v1_counter);
+INSERT INTO sqlite_sequence (name, seq) SELECT 'bus_requests', seq FROM bus_requests_v1_counter;
+DROP TABLE bus_requests_v1_counter;
 DROP TABLE bus_requests_v1;
 
 -- A request is only ever looked for by its caller, who knows its sequence.

@@ -47,7 +47,9 @@ pub(crate) struct Claimed {
     pub(crate) ticket: Ticket,
     pub(crate) id: Arc<str>,
     pub(crate) message: Message,
-    /// How long it is held without being renewed, in milliseconds.
+    /// When it was taken, in awake milliseconds.
+    pub(crate) taken_at: i64,
+    /// How long it is held from then on without being renewed, in milliseconds.
     pub(crate) lease: i64,
     /// What the backend wants to know again when it has finished.
     pub(crate) traits: Traits,

@@ -122,6 +122,9 @@ struct Begun {
 /// How long a service that has ended tries to write down what it has done.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// Requests that are taken in one step: others are to write in between.
+const AT_ONCE: usize = 256;
+
 /// Between tries to write what could not be written.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -166,6 +169,10 @@ impl Pump {
         state.phase == Phase::Open && !state.look && state.running.len() < self.serve.concurrency
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().phase == Phase::Ended
+    }
+
     /// Whether it holds any request, or may be about to.
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.state();
@@ -201,6 +208,7 @@ impl Pump {
     pub(super) fn extended(&self, ticket: Ticket, until: i64) {
         if let Some(running) = self.state().running.get_mut(&ticket) {
             running.run_until = running.run_until.max(until);
+            running.lapsed = false;
         }
     }
 
@@ -209,7 +217,7 @@ impl Pump {
         let mut state = self.state();
         match state.running.get(&ticket) {
             Some(running) => running.call.cancel(),
-            None if state.settling => state.unwanted.push(ticket),
+            None if state.settling && !state.unwanted.contains(&ticket) => state.unwanted.push(ticket),
             None => {}
         }
     }
@@ -353,13 +361,24 @@ impl Pump {
 
     /// Has a task take the next step, if there is one and nobody is at it.
     fn kick(self: &Arc<Self>) {
-        if let Some((turn, step)) = self.next_step() {
+        if self.has_step() {
             let pump = Arc::clone(self);
+            // The turn is taken by the task: until it runs, any other may.
             self.runtime.spawn(async move {
-                let begun = pump.settle(turn, step).await;
-                pump.work(begun).await;
+                if let Some((turn, step)) = pump.next_step() {
+                    let begun = pump.settle(turn, step).await;
+                    pump.work(begun).await;
+                }
             });
         }
+    }
+
+    /// Whether there is a step to take, or the end to be told.
+    fn has_step(&self) -> bool {
+        let state = self.state();
+        let takes = state.look && state.phase == Phase::Open && state.running.len() < self.serve.concurrency;
+        let ends = state.phase == Phase::Draining && state.running.is_empty();
+        !state.settling && (takes || ends || !state.finished.is_empty())
     }
 
     /// The same with a type that has a name, since one task begins others.
@@ -387,7 +406,7 @@ impl Pump {
         if state.settling {
             return None;
         }
-        let free = self.serve.concurrency.saturating_sub(state.running.len());
+        let free = self.serve.concurrency.saturating_sub(state.running.len()).min(AT_ONCE);
         let most = if state.look && state.phase == Phase::Open { free } else { 0 };
         if most > 0 || !state.finished.is_empty() {
             if most > 0 {
@@ -412,6 +431,9 @@ impl Pump {
             let settled = loop {
                 match self.desk.settle(&self.serve, Arc::clone(&finished), step.most).await {
                     Ok(settled) => break settled,
+                    Err(error) if error.kind() == ErrorKind::Database && !finished.is_empty() => {
+                        break self.settle_one_by_one(&finished).await;
+                    }
                     Err(error) if is_over(&error) => {
                         turn.done();
                         self.end((error.kind() != ErrorKind::Closed).then_some(error));
@@ -426,8 +448,11 @@ impl Pump {
             turn.done();
             let mut begun = self.settled(&finished, settled);
             if begun.len() == 1 {
-                self.kick();
-                return begun.pop();
+                let Some(next) = self.next_step() else { return begun.pop() };
+                // Whoever has the turn calls no handler: it may block.
+                begun.drain(..).for_each(|call| drop(self.runtime.spawn(Arc::clone(self).task(call))));
+                (turn, step) = next;
+                continue;
             }
             // Each on its own: one that blocks its thread is not to hold up those behind it in its queue.
             for call in begun {
@@ -438,6 +463,22 @@ impl Pump {
             }
             (turn, step) = self.next_step()?;
         }
+    }
+
+    /// What cannot be written for the sake of one row is written without it: its lease runs out.
+    async fn settle_one_by_one(&self, finished: &[Finished]) -> Settled {
+        let mut stale = Vec::new();
+        for finished in finished {
+            let (ticket, alone) = (finished.ticket, Arc::new(vec![finished.clone()]));
+            match self.desk.settle(&self.serve, alone, 0).await {
+                Ok(settled) => stale.extend(settled.stale),
+                Err(error) => {
+                    tracing::warn!(%error, sequence = ticket.sequence, "a request could not be ended");
+                    stale.push(ticket);
+                }
+            }
+        }
+        Settled { stale, claimed: Vec::new(), more: true }
     }
 
     /// Notes what became of a step, and gives what is to be begun.
@@ -464,11 +505,13 @@ impl Pump {
         let unwanted = std::mem::take(&mut state.unwanted);
         let open = state.phase == Phase::Open;
         for claimed in settled.claimed {
-            if open {
+            // A process that was stopped in between does not begin what another may have by now.
+            let held = now < claimed.taken_at.saturating_add(claimed.lease);
+            if open && held {
                 let wanted = !unwanted.contains(&claimed.ticket);
-                begun.push(self.begin(&mut state, claimed, wanted, now));
+                begun.push(self.begin(&mut state, claimed, wanted));
             } else {
-                // It was taken while the service came to its end.
+                // It was taken too late.
                 let (ticket, traits) = (claimed.ticket, claimed.traits);
                 state.finished.push(Finished { ticket, traits, verdict: Verdict::Released });
             }
@@ -482,8 +525,8 @@ impl Pump {
     }
 
     /// Notes that it runs from here on; with the lock held, so that it can be cancelled before it is called.
-    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool, now: i64) -> Begun {
-        let Claimed { ticket, id, message, lease, traits } = claimed;
+    fn begin(self: &Arc<Self>, state: &mut State, claimed: Claimed, wanted: bool) -> Begun {
+        let Claimed { ticket, id, message, taken_at, lease, traits } = claimed;
         let call = Arc::new(CallState::new(ticket, traits, self));
         if !wanted {
             call.cancel();
@@ -493,8 +536,8 @@ impl Pump {
             answered: false,
             lapsed: false,
             lease,
-            renew_at: now.saturating_add(renew_after(lease)),
-            run_until: now.saturating_add(millis(self.serve.max_run)),
+            renew_at: taken_at.saturating_add(renew_after(lease)),
+            run_until: taken_at.saturating_add(millis(self.serve.max_run)),
         };
         state.running.insert(ticket, running);
         let attempt = u32::try_from(ticket.attempt).unwrap_or(u32::MAX);
@@ -509,9 +552,10 @@ impl Pump {
         // Making the future is the handler's own code as well.
         let mut handled = pin!(catch_unwind(async move { handler.handle(given).await }));
         let mut abandoned = pin!(call.abandoned());
-        let ended = poll_fn(|cx| match handled.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending => abandoned.as_mut().poll(cx).map(|()| None),
+        // First of all whether it is to be called: it may have been given away before.
+        let ended = poll_fn(|cx| match abandoned.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => handled.as_mut().poll(cx).map(Some),
         });
         let verdict = match ended.await {
             Some(Ok(Ok(response))) => match response.check_size(self.desk.max_payload()) {

@@ -44,7 +44,7 @@ impl OneRequest {
         let subject = Subject::new("a").unwrap();
         let message = Message::new(subject, Bytes::new(), Headers::new(), 1, 0);
         let traits = Traits::default();
-        let claimed = Claimed { ticket: TICKET, id: "id".into(), message, lease: 1_000, traits };
+        let claimed = Claimed { ticket: TICKET, id: "id".into(), message, taken_at: 0, lease: 1_000, traits };
         Settled { claimed: vec![claimed], ..Settled::default() }
     }
 }

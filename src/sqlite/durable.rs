@@ -17,11 +17,14 @@ use crate::subject::Subject;
 
 impl SqliteBus {
     async fn see_to(&self, deed: Deed, which: Dead) -> Result<u64> {
+        // Those that die anew meanwhile are not among them.
+        let log = Arc::clone(&self.core().readers().log);
+        let through = off_runtime(move || log.read("reading dead letters", dead_letters::newest)).await?;
         let (mut count, mut after) = (0, Some(0));
         // A transaction a step: however many there are, others write in between.
         while let Some(behind) = after {
             let (work, durability) = (Arc::clone(self.core().work()), self.core().options().durability);
-            let step = SeeTo { work, deed, which: which.clone(), after: behind, durability };
+            let step = SeeTo { work, deed, which: which.clone(), after: behind, through, durability };
             let seen = self.core().writer().run(step).await?;
             count += seen.count;
             after = seen.next;
@@ -77,7 +80,7 @@ impl Durable for SqliteBus {
             off_runtime(move || {
                 let found = log.read("looking for a job", |conn| look::by_id(conn, id.as_str(), now))?;
                 let found = found.ok_or_else(|| Error::no_such_job(id.as_str()))?;
-                work.follow_job(found.sequence)
+                work.follow_job(found.sequence, id.as_str())
             })
             .await
         })

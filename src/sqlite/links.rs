@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::message::Message;
 use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::peers::Presence;
 use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::Tail;
-use crate::sqlite::wake::{Bell, WakeBits};
+use crate::sqlite::wake::Bell;
 use crate::sqlite::work::Work;
-use crate::sqlite::writer::{CommitListener, Operation, Writer};
+use crate::sqlite::writer::{Commit, CommitListener, Operation, Writer};
 
 pub(crate) struct Links {
     pub(crate) bell: Arc<Bell>,
@@ -108,11 +107,13 @@ impl CommitListener for Listener {
         self.tail.has_listeners()
     }
 
-    fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker> {
+    fn committed(&self, commit: Commit<'_>) -> Vec<Waker> {
         // Other processes first: they have further to go.
-        self.links.bell.ring(changed);
-        self.work.committed(changed);
-        self.tail.committed(events, appended)
+        self.links.bell.ring(commit.changed);
+        if commit.requests {
+            self.work.committed(commit.changed);
+        }
+        self.tail.committed(commit.events, commit.appended)
     }
 
     fn now_and_then(&self) {

@@ -44,7 +44,7 @@ pub(crate) struct Presence {
     name: String,
     byte: u64,
     /// A filter a line.
-    serves: Mutex<String>,
+    serves: Arc<Mutex<String>>,
     held: Mutex<Arc<Held>>,
 }
 
@@ -62,7 +62,7 @@ impl Presence {
         let byte = byte_lock::FIRST_PEER + (uuid::Uuid::new_v4().as_u64_pair().0 >> 2);
         let held = Mutex::new(Held::take(database, byte)?);
         let (database, name) = (database.to_owned(), name.to_owned());
-        Some(Self { database, name, byte, serves: Mutex::default(), held })
+        Some(Self { database, name, byte, serves: Arc::default(), held })
     }
 
     /// What writes the row, while there is none. Where the sidecar was deleted or replaced, others take this bus for dead;
@@ -118,16 +118,15 @@ impl Presence {
     }
 
     fn register(&self, held: &Arc<Held>) -> Register {
-        let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let peer = NewPeer {
             slot: self.byte.cast_signed(),
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
-            serves: (!serves.is_empty()).then_some(serves),
             boot_id: boot::id(),
         };
-        Register { peer, held: Arc::clone(held), database: self.database.clone() }
+        let serves = Arc::clone(&self.serves);
+        Register { peer, serves, held: Arc::clone(held), database: self.database.clone() }
     }
 
     /// What takes the row away, which may be about to be written.
@@ -183,6 +182,8 @@ pub(crate) fn unsupported() -> Error {
 /// Writes the row of this bus, and removes those of the dead.
 pub(crate) struct Register {
     peer: NewPeer,
+    /// As it is when it is written: of two that are on their way, the later one may be written first.
+    serves: Arc<Mutex<String>>,
     held: Arc<Held>,
     database: PathBuf,
 }
@@ -203,8 +204,10 @@ impl Operation for Register {
             }
         }
         // It may be there already, or be tried a second time.
-        if peers::update(tx.conn, &self.peer)? == 0 {
-            peers::add(tx.conn, &self.peer, tx.now)?;
+        let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let serves = Some(serves.as_str()).filter(|serves| !serves.is_empty());
+        if peers::update(tx.conn, self.peer.slot, serves)? == 0 {
+            peers::add(tx.conn, &self.peer, serves, tx.now)?;
         }
         Ok(())
     }

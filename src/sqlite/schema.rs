@@ -56,7 +56,7 @@ pub(crate) fn prepare(conn: &Connection, migrate: Migrate, deadline: Instant) ->
         state
     };
     let state = retry_busy(deadline, look).map_err(unreadable)?;
-    if verify(&state, &wanted)?.is_empty() && state.boot == boot {
+    if verify(&state, &wanted)?.is_empty() && (boot.is_none() || state.boot == boot) {
         return Ok(());
     }
     refuse_to_migrate(migrate, &state, &verify(&state, &wanted)?)?;
@@ -97,7 +97,7 @@ fn migrate_locked(
         meta::set(conn, meta::INCARNATION, &uuid::Uuid::new_v4().to_string()).map_err(failed)?;
     }
     // Where the system does not tell its boots apart (Windows), this is never known, and nothing is done about it.
-    if state.boot.as_deref() != boot {
+    if boot.is_some() && state.boot.as_deref() != boot {
         // A new file has given out nothing yet.
         if state.has_history {
             for table in NUMBERED {

@@ -142,7 +142,7 @@ where
             return Err(Failure::Refused(Error::closed()));
         };
         // The way back without giving up the lock: a refusal has its own transaction go on, with nothing in it.
-        tx.conn.execute_batch("SAVEPOINT host")?;
+        tx.conn.execute_batch("SAVEPOINT rowbus_transaction")?;
         tx.conn.authorizer(Some(deny_transactions))?;
         let ran = {
             let _inside = Inside::of(self.work.writer_address());
@@ -150,8 +150,26 @@ where
             std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut inside)))
         };
         tx.conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
-        if !matches!(ran, Ok(Ok(_))) {
-            tx.conn.execute_batch("ROLLBACK TO host")?;
+        if tx.conn.is_autocommit() {
+            // An `ON CONFLICT ROLLBACK` has ended it; what came after was committed by itself.
+            tx.conn.execute_batch("BEGIN IMMEDIATE")?;
+            tx.forget();
+            let rolled_back = || {
+                let message =
+                    "the transaction was rolled back by one of its statements (ON CONFLICT ROLLBACK)";
+                Failure::Refused(Error::new(ErrorKind::Database, message))
+            };
+            return match ran {
+                Ok(Ok(_)) => Err(rolled_back()),
+                Ok(Err(error)) => Err(Failure::Refused(error)),
+                Err(panic) => Ok(Err(panic)),
+            };
+        }
+        if matches!(ran, Ok(Ok(_))) {
+            // The host may have rolled a part of it back, to a savepoint of its own: readers look into the file.
+            tx.hand_nothing_over();
+        } else {
+            tx.conn.execute_batch("ROLLBACK TO rowbus_transaction")?;
             tx.forget();
         }
         match ran {
@@ -166,10 +184,18 @@ where
     }
 }
 
+/// Pragmas whose argument names what is asked about.
+const READ_ONLY: [&str; 6] =
+    ["table_info", "table_xinfo", "index_list", "index_info", "foreign_key_list", "foreign_key_check"];
+
 /// It is not the closure's to end the transaction, or to reach files that are not in it.
 fn deny_transactions(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Transaction { .. } | AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
+            Authorization::Deny
+        }
+        // Settings of the connection outlast the transaction; what is only read about a table has an argument as well.
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } if !READ_ONLY.contains(&pragma_name) => {
             Authorization::Deny
         }
         _ => Authorization::Allow,
@@ -180,7 +206,7 @@ impl From<rusqlite::Error> for Error {
     /// For closures of [`SqliteBus::transaction`].
     fn from(error: rusqlite::Error) -> Self {
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) {
-            let message = "a transaction of a bus can neither begin, commit nor roll back, nor attach a file: return an error to \
+            let message = "a transaction of a bus can neither begin, commit nor roll back, attach a file nor change a setting: return an error to \
                            have nothing written, or Ok to have all of it";
             return Self::with_source(ErrorKind::InvalidOption, message, error);
         }

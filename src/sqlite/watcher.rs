@@ -68,6 +68,8 @@ struct State {
     stopped: bool,
 }
 
+/// However busy the file is, time is minded this often: leases are to be renewed.
+const TICK_AT_LEAST: Duration = Duration::from_millis(20);
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// Before a file that could not be read is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -187,7 +189,8 @@ impl Watcher {
         let mut floor = opened?;
         let bell = &self.setup.bell;
         let mut pace = Pace::new(Instant::now(), self.setup.floor);
-        let (mut watch, mut rung, mut upkeep) = (None, false, Instant::now());
+        let (mut watch, mut rung) = (None, false);
+        let (mut upkeep, mut ticked) = (Instant::now(), Instant::now());
         loop {
             if self.is_stopped() {
                 return Ok(());
@@ -197,6 +200,10 @@ impl Watcher {
                 // Who has begun to wait since may begin further back than the floor has seen.
                 self.look.store(true, Ordering::SeqCst);
                 continue;
+            }
+            if ticked.elapsed() >= TICK_AT_LEAST {
+                self.tick(&floor)?;
+                ticked = Instant::now();
             }
             let armed = bell.arm(self.interest());
             // Both are taken as seen before anything is read.
@@ -220,9 +227,8 @@ impl Watcher {
                 continue;
             }
             let mut sleep = pace.sleep(Instant::now(), bell.reaches_others());
-            for follower in self.active() {
-                sleep = sleep.min(follower.tick(floor.connection())?.unwrap_or(sleep));
-            }
+            sleep = self.tick(&floor)?.unwrap_or(sleep).min(sleep);
+            ticked = Instant::now();
             if upkeep.elapsed() >= UPKEEP_EVERY {
                 upkeep = Instant::now();
                 (self.setup.upkeep)();
@@ -240,6 +246,15 @@ impl Watcher {
             }
             rung = armed.sleep(sleep);
         }
+    }
+
+    /// Has everybody mind the time; how long they need not again.
+    fn tick(&self, floor: &Floor) -> Result<Option<Duration>> {
+        let mut next = None::<Duration>;
+        for follower in self.active() {
+            next = next.into_iter().chain(follower.tick(floor.connection())?).min();
+        }
+        Ok(next)
     }
 
     fn active(&self) -> impl Iterator<Item = Arc<dyn Follower>> {

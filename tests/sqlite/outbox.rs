@@ -172,3 +172,32 @@ async fn a_bus_in_an_attached_file_is_refused_jobs_as_well() {
     assert_eq!(refused.kind(), ErrorKind::InvalidOption);
     assert!(refused.to_string().contains("ATTACHed"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_a_transaction_rolls_back_to_a_savepoint_of_its_own_reaches_no_stream() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let mut events = bus.stream(">").await.unwrap();
+    bus.publish("a", "first").await.unwrap();
+    assert_eq!(next(&mut events).await.unwrap().text(), Some("first"));
+    let run = |tx: &mut rowbus::sqlite::Transaction<'_, '_>| {
+        tx.execute_batch("SAVEPOINT mine")?;
+        tx.publish(Publish::new("a", "never"))?;
+        tx.execute_batch("ROLLBACK TO mine")?;
+        Ok(())
+    };
+    bus.transaction(run).await.unwrap();
+    bus.publish("a", "second").await.unwrap();
+    assert_eq!(next(&mut events).await.unwrap().text(), Some("second"));
+    // A statement that rolls everything back is told as that.
+    let run = |tx: &mut rowbus::sqlite::Transaction<'_, '_>| {
+        tx.execute_batch("CREATE TABLE one (x UNIQUE ON CONFLICT ROLLBACK); INSERT INTO one VALUES (1)")?;
+        let _ = tx.execute("INSERT INTO one VALUES (1)", []);
+        Ok(())
+    };
+    assert_eq!(bus.transaction(run).await.unwrap_err().kind(), ErrorKind::Database);
+    let setting = bus.transaction(|tx| Ok(tx.execute_batch("PRAGMA query_only = ON")?)).await.unwrap_err();
+    assert_eq!(setting.kind(), ErrorKind::InvalidOption);
+    bus.publish("a", "third").await.unwrap();
+    assert_eq!(next(&mut events).await.unwrap().text(), Some("third"));
+}

@@ -272,7 +272,10 @@ async fn after_a_restart_of_the_machine_requests_are_gone_and_leases_free() {
     let bus = place.open().await;
     assert_eq!(count(&place, "SELECT count(*) FROM bus_requests WHERE kind = 'request'"), 0);
     assert_eq!(count(&place, "SELECT count(*) FROM bus_replies"), 0);
-    assert_eq!(count(&place, "SELECT count(*) FROM bus_requests WHERE state = 'ready'"), 1);
+    let freed = bus.serve("work", |_: Call| async { Ok(()) }).await.unwrap();
+    until("it is done", || count(&place, "SELECT count(*) FROM bus_requests WHERE state = 'done'") == 1)
+        .await;
+    freed.stop().await.unwrap();
     let job = bus.enqueue(Job::new("work", "")).await.unwrap();
     let behind = "SELECT max(sequence) > 1000000 FROM bus_requests";
     assert_eq!(count(&place, behind), 1, "no sequence that may have been lost is given again");
@@ -380,5 +383,98 @@ async fn jobs_of_the_first_schema_are_still_done() {
     let found = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap().unwrap();
     assert_eq!((found.0.as_str(), found.1.as_deref()), ("old", Some("b")));
     assert!(found.2 >= 2, "no sequence is given again: {}", found.2);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_a_hand_has_spoilt_stop_nobody() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let of = Arc::clone(&done);
+    let fail = Arc::new(AtomicUsize::new(1));
+    let failing = Arc::clone(&fail);
+    let handler = move |call: Call| {
+        let fails = call.text() == Some("keyed") && failing.swap(0, Ordering::SeqCst) == 1;
+        of.fetch_add(1, Ordering::SeqCst);
+        async move { if fails { Err(rowbus::HandlerError::new("no").fatal()) } else { Ok(()) } }
+    };
+    let service = bus.serve(">", handler).await.unwrap();
+    place
+        .sql()
+        .execute_batch(
+            "INSERT INTO bus_requests (subject, ready, run_at) VALUES (CAST(x'ff61' AS TEXT), NULL, 1);
+             INSERT INTO bus_requests (subject) VALUES (CAST(x'ff62' AS TEXT));
+             INSERT INTO bus_requests (subject, data, key) VALUES ('work', 'keyed', x'00');
+             INSERT INTO bus_requests (subject, ready, run_at) VALUES ('work', NULL, 1.5);
+             INSERT INTO bus_requests (subject, ready, lease_peer, lease_until) VALUES ('work', NULL, 'x', 'soon');
+             INSERT INTO bus_requests (subject, ready, lease_until, attempt) VALUES ('work', NULL, 1, 'third');
+             INSERT INTO bus_requests (subject, run_at) VALUES ('late', 9e15 + 0.5);",
+        )
+        .unwrap();
+    // The keyed one, the one due at 1.5, and the one whose lease is over.
+    until("what can be done is", || done.load(Ordering::SeqCst) >= 3).await;
+    let job = bus.enqueue(Job::new("a.b", "").delay(Duration::from_millis(5))).await.unwrap();
+    tokio::time::timeout(PATIENCE, job.reply()).await.unwrap().unwrap();
+    assert_eq!(
+        count(&place, "SELECT count(*) FROM bus_requests WHERE subject = 'late' AND state = 'scheduled'"),
+        1
+    );
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wildcard_service_rests_beside_any_number_of_subjects_that_are_not_its_own() {
+    let place = Place::without_disk();
+    let bus = place.open().await;
+    let others = (0..700).map(|at| Job::new(format!("orders.{at}.paid").as_str(), ""));
+    bus.enqueue_all(others).await.unwrap();
+    let service = bus.serve("orders.*.created", |_: Call| async { Ok("made") }).await.unwrap();
+    let version = || {
+        let sql = place.sql();
+        let pages = "SELECT count(*) FROM bus_requests WHERE state = 'ready'";
+        sql.query_row(pages, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    for at in [3, 699, 0] {
+        let subject = format!("orders.{at}.created");
+        let reply = tokio::time::timeout(PATIENCE, bus.request(subject.as_str(), "")).await.unwrap().unwrap();
+        assert_eq!(reply.text(), Some("made"));
+    }
+    assert_eq!(version(), 700);
+    // It sleeps when there is nothing more: a transaction of somebody else is the only one there is.
+    let watch = place.sql();
+    let seen = || watch.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    let mut last = seen();
+    let mut quiet = 0;
+    until("nobody writes any more", || {
+        let now = seen();
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+        quiet == 20
+    })
+    .await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hosts_triggers_and_views_on_requests_outlive_the_migration() {
+    let place = Place::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1.db");
+    std::fs::copy(fixture, place.path()).unwrap();
+    place
+        .sql()
+        .execute_batch(
+            "CREATE TABLE orders (item TEXT);
+             CREATE TRIGGER outbox AFTER INSERT ON orders BEGIN INSERT INTO bus_requests (subject, data) VALUES ('bake', new.item); END;
+             CREATE VIEW waiting AS SELECT subject, data FROM bus_requests;
+             CREATE VIEW broken AS SELECT * FROM nowhere;",
+        )
+        .unwrap();
+    let bus = place.open().await;
+    let service = bus.serve("bake", |_: Call| async { Ok(()) }).await.unwrap();
+    place.sql().execute_batch("INSERT INTO orders VALUES ('pizza')").unwrap();
+    until("it is baked", || count(&place, "SELECT count(*) FROM bus_requests WHERE state = 'done'") == 1)
+        .await;
+    assert_eq!(count(&place, "SELECT count(*) FROM waiting WHERE data = 'pizza'"), 1);
     service.stop().await.unwrap();
 }

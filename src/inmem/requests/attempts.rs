@@ -43,6 +43,8 @@ impl Requests {
                 ticket: row.ticket(),
                 id: row.id.clone(),
                 message: row.message.clone(),
+                // Nothing renews it here: it is held for as long as it may run.
+                taken_at: run_until.saturating_sub(taker.lease),
                 lease: taker.lease,
                 traits: row.traits(),
             });

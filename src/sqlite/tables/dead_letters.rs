@@ -15,6 +15,7 @@ const BURY: &str = "INSERT INTO bus_dead_letters (source, source_id, subject, da
         backoff_max, keep_for
     FROM bus_requests WHERE sequence = ?1";
 // By the primary key.
+const NEWEST: &str = "SELECT ifnull(max(id), 0) FROM bus_dead_letters";
 const SUBJECTS_AFTER: &str = "SELECT id, subject FROM bus_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
 const GET: &str =
     "SELECT id, source_id, subject, data, headers, reason, errors, attempts, created_at, died_at
@@ -64,6 +65,11 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Letter> {
         created_at: number(8)?,
         died_at: number(9)?,
     })
+}
+
+/// The last id; 0 if there is none.
+pub(crate) fn newest(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))
 }
 
 /// Ids and subjects of the dead letters behind this id, in order.

@@ -30,8 +30,6 @@ pub(crate) struct NewPeer {
     pub(crate) name: String,
     pub(crate) pid: u32,
     pub(crate) version: &'static str,
-    /// A filter a line.
-    pub(crate) serves: Option<String>,
     pub(crate) boot_id: Option<String>,
 }
 
@@ -53,14 +51,14 @@ pub(crate) fn list(conn: &Connection) -> rusqlite::Result<Vec<PeerRow>> {
     Ok(rows.filter_map(rusqlite::Result::ok).collect())
 }
 
-pub(crate) fn add(conn: &Connection, peer: &NewPeer, now: i64) -> rusqlite::Result<()> {
-    let NewPeer { slot, name, pid, version, serves, boot_id } = peer;
+pub(crate) fn add(conn: &Connection, peer: &NewPeer, serves: Option<&str>, now: i64) -> rusqlite::Result<()> {
+    let NewPeer { slot, name, pid, version, boot_id } = peer;
     conn.prepare_cached(ADD)?.execute((slot, name, pid, version, serves, boot_id, now)).map(|_| ())
 }
 
 /// Says anew what is served; 0 if there is no row.
-pub(crate) fn update(conn: &Connection, peer: &NewPeer) -> rusqlite::Result<usize> {
-    conn.prepare_cached(UPDATE)?.execute((peer.slot, &peer.serves))
+pub(crate) fn update(conn: &Connection, slot: i64, serves: Option<&str>) -> rusqlite::Result<usize> {
+    conn.prepare_cached(UPDATE)?.execute((slot, serves))
 }
 
 pub(crate) fn remove(conn: &Connection, slot: i64) -> rusqlite::Result<()> {

@@ -38,6 +38,8 @@ pub(crate) enum Wanted {
 /// One who waits.
 pub(crate) struct Waiter {
     wanted: Wanted,
+    /// Of the request or job: until its transaction is committed, a sequence may become another's.
+    id: String,
     state: Mutex<State>,
 }
 
@@ -184,8 +186,12 @@ fn remove(waiting: &mut HashMap<i64, Vec<Arc<Waiter>>>, sequence: i64, waiter: &
 }
 
 impl Waiter {
-    pub(crate) fn new(wanted: Wanted) -> Arc<Self> {
-        Arc::new(Self { wanted, state: Mutex::default() })
+    pub(crate) fn new(wanted: Wanted, id: String) -> Arc<Self> {
+        Arc::new(Self { wanted, id, state: Mutex::default() })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
@@ -225,7 +231,7 @@ impl Waiter {
             (state.seen, room)
         };
         // The end is looked for first: what is not among the parts then never will be.
-        let ended = look::ended(conn, sequence)?;
+        let ended = look::ended(conn, sequence, &self.id)?;
         let parts = if self.wanted == Wanted::Reply {
             Vec::new()
         } else {

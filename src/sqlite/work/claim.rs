@@ -9,7 +9,7 @@ use crate::service::{Claimed, Ticket, Traits, millis};
 use crate::sqlite::tables::requests::claim::{self, Candidate};
 use crate::sqlite::tables::requests::finish::Said;
 use crate::sqlite::tables::requests::keep;
-use crate::sqlite::tables::{quarantine, queues, requests};
+use crate::sqlite::tables::{quarantine, queues, replies, requests};
 use crate::sqlite::work::fate;
 use crate::sqlite::writer::Tx;
 use crate::subject::Subject;
@@ -20,6 +20,17 @@ const SUBJECTS: usize = 256;
 const IN_VAIN: usize = 512;
 /// The shortest lease, in milliseconds: a request that has hardly any time left is not to be given to a second server.
 const SHORTEST: i64 = 50;
+
+/// Where the services of a wildcard are on their way round the subjects; it outlasts a step.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// The subject looked at last, which need not be UTF-8.
+    at: Vec<u8>,
+    /// Where the pass began that has found nothing so far, and how often services had been woken then.
+    began: Option<(Vec<u8>, u64)>,
+    /// The pass has come to the end of the subjects, and goes on with the first.
+    wrapped: bool,
+}
 
 /// Takes up to `most`.
 pub(super) struct Claim<'a> {
@@ -32,8 +43,8 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Takes what is ready; whether there may be more. `round` is the subject that a wildcard service looked at last.
-    pub(super) fn run(&mut self, tx: &mut Tx<'_>, round: &mut String) -> rusqlite::Result<bool> {
+    /// Takes what is ready; whether there may be more. `wakes` counts how often services were woken.
+    pub(super) fn run(&mut self, tx: &mut Tx<'_>, round: &mut Round, wakes: u64) -> rusqlite::Result<bool> {
         if self.most == 0 {
             return Ok(false);
         }
@@ -44,32 +55,44 @@ impl Claim<'_> {
                 }
                 Ok(self.is_at_bound())
             }
-            None => self.go_round(tx, round),
+            None => self.go_round(tx, round, wakes),
         }
     }
 
     /// Goes on with the distinct subject behind the last one, and takes a share of each, so that none waits for another's
     /// backlog.
-    fn go_round(&mut self, tx: &mut Tx<'_>, round: &mut String) -> rusqlite::Result<bool> {
+    ///
+    /// A whole pass without anything is the end, however many steps it takes; unless something came meanwhile, perhaps
+    /// behind its back.
+    fn go_round(&mut self, tx: &mut Tx<'_>, round: &mut Round, wakes: u64) -> rusqlite::Result<bool> {
         let filter = self.serve.filter.clone();
         let share = self.most.div_ceil(8);
-        // How much was taken when it last began anew: a whole round without more is the end.
-        let mut at_wrap = None;
         for _ in 0..SUBJECTS {
-            let Some(next) = next_ready(tx.conn, &filter, round)? else {
-                if at_wrap.replace(self.taken.len()) == Some(self.taken.len()) {
-                    return Ok(false);
-                }
-                round.clear();
+            let (began, woken) = round.began.get_or_insert_with(|| {
+                round.wrapped = false;
+                (round.at.clone(), wakes)
+            });
+            let next = next_ready(tx.conn, &filter, &round.at)?;
+            let over = round.wrapped && next.as_ref().is_none_or(|next| next > began);
+            if over {
+                let more = *woken != wakes;
+                round.began = None;
+                return Ok(more);
+            }
+            let Some(next) = next else {
+                round.wrapped = true;
+                round.at.clear();
                 continue;
             };
-            round.clone_from(&next);
-            if let Ok(subject) = Subject::new(&next)
-                && filter.matches(&next)
-                && !queues::is_paused(tx.conn, &next)?
+            round.at = next;
+            let taken = self.taken.len();
+            if let Some(subject) = subject(&round.at).filter(|subject| filter.matches(subject))
+                && !queues::is_paused(tx.conn, &subject)?
             {
-                let share = share.min(self.most - self.taken.len());
-                self.take(tx, &subject, share)?;
+                self.take(tx, &subject, share.min(self.most - taken))?;
+            }
+            if self.taken.len() > taken {
+                round.began = None;
             }
             if self.is_at_bound() {
                 break;
@@ -111,6 +134,7 @@ impl Claim<'_> {
         let sequence = candidate.sequence;
         if candidate.deadline.is_some_and(|deadline| deadline <= tx.awake) {
             keep::remove_request(tx.conn, sequence)?;
+            replies::remove(tx.conn, sequence)?;
             tx.changed_requests(Default::default());
             return Ok(None);
         }
@@ -150,7 +174,8 @@ impl Claim<'_> {
             is_unique: candidate.is_unique,
         };
         let ticket = Ticket { sequence, attempt: candidate.attempt + 1 };
-        Ok(Some(Claimed { ticket, id: Arc::from(candidate.id), message, lease, traits }))
+        let id = Arc::from(candidate.id);
+        Ok(Some(Claimed { ticket, id, message, taken_at: tx.awake, lease, traits }))
     }
 
     /// Of a request, half of the time that it has left: another server could still answer it.
@@ -175,17 +200,20 @@ fn damaged(tx: &mut Tx<'_>, sequence: i64, reason: &str) -> rusqlite::Result<()>
     fate::bury(tx, sequence, reason, Some(said), "")
 }
 
+fn subject(bytes: &[u8]) -> Option<Subject> {
+    std::str::from_utf8(bytes).ok().and_then(|text| Subject::new(text).ok())
+}
+
 /// The next distinct subject with something ready that the filter's beginning does not rule out.
-pub(super) fn next_ready(
+fn next_ready(
     conn: &rusqlite::Connection,
     filter: &Filter,
-    after: &str,
-) -> rusqlite::Result<Option<String>> {
-    let prefix = filter.literal_prefix();
-    // What begins with the prefix sorts behind the same text without its last dot.
-    let floor = prefix.strip_suffix('.').unwrap_or(prefix);
-    let next = claim::next_subject(conn, if after < floor { floor } else { after })?;
-    Ok(next.filter(|next| next.starts_with(prefix) || next.as_str() <= prefix))
+    after: &[u8],
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    // Empty, or ends with a dot, and so no subject itself.
+    let prefix = filter.literal_prefix().as_bytes();
+    let next = claim::next_subject(conn, if after < prefix { prefix } else { after })?;
+    Ok(next.filter(|next| next.starts_with(prefix)))
 }
 
 /// Whether anything is ready that this filter matches and nobody holds back. It may say yes where there is so much else that
@@ -194,10 +222,12 @@ pub(super) fn has_ready(conn: &rusqlite::Connection, filter: &Filter) -> rusqlit
     if let Some(subject) = filter.as_subject() {
         return claim::has_ready(conn, &subject);
     }
-    let mut after = String::new();
+    let mut after = Vec::new();
     for _ in 0..SUBJECTS {
         let Some(next) = next_ready(conn, filter, &after)? else { return Ok(false) };
-        if filter.matches(&next) && !queues::is_paused(conn, &next)? {
+        if let Some(subject) = subject(&next).filter(|subject| filter.matches(subject))
+            && !queues::is_paused(conn, &subject)?
+        {
             return Ok(true);
         }
         after = next;

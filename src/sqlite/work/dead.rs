@@ -31,6 +31,7 @@ pub(crate) struct SeeTo {
     pub(crate) deed: Deed,
     pub(crate) which: Dead,
     pub(crate) after: i64,
+    pub(crate) through: i64,
     pub(crate) durability: Durability,
 }
 
@@ -61,9 +62,11 @@ impl Operation for SeeTo {
             }
             Dead::Of(filter) => {
                 let letters = dead_letters::subjects_after(tx.conn, self.after, STEP)?;
-                let next = letters.last().filter(|_| letters.len() == STEP).map(|(id, _)| *id);
+                let last = letters.last().map(|(id, _)| *id);
+                let next = last.filter(|last| letters.len() == STEP && *last < self.through);
                 let mut count = 0;
-                for (id, _) in letters.iter().filter(|(_, subject)| filter.matches(subject)) {
+                let meant = |(id, subject): &&(i64, String)| *id <= self.through && filter.matches(subject);
+                for (id, _) in letters.iter().filter(meant) {
                     count += u64::from(self.see_to(tx, *id)?);
                 }
                 Ok(Seen { count, next })

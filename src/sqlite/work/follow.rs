@@ -11,8 +11,8 @@ use crate::sqlite::tables::peers;
 use crate::sqlite::tables::requests::{claim, keep};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::watcher::Follower;
+use crate::sqlite::work::Work;
 use crate::sqlite::work::tidy::{Renew, Sweep, Tidy};
-use crate::sqlite::work::{DEATHS_EVERY, Work};
 
 /// What is done seldom.
 #[derive(Default)]
@@ -22,11 +22,15 @@ pub(super) struct Chores {
     swept_through: i64,
     /// Peers whose ends are watched for.
     watched: Vec<i64>,
-    /// Some of these cannot be watched.
-    look_for_deaths: bool,
+    /// Some of these cannot be watched, and are looked at then.
+    look_for_deaths_at: Option<Instant>,
 }
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Before something that could not be done at once is tried again.
+const SHORT: Duration = Duration::from_millis(20);
+/// What is slept at most between looks for the death of processes whose end nobody tells.
+const DEATHS_EVERY: Duration = Duration::from_secs(1);
 /// Rows that one sweep looks at.
 const SWEEP_ROWS: usize = 4096;
 /// How long after its deadline a request may be removed by somebody else than its caller, in milliseconds.
@@ -59,13 +63,14 @@ impl Work {
             .filter(|slot| !presence.is_self(**slot))
             .partition(|slot| presence.is_alive(**slot) || !presence.is_sure());
         let mut chores = self.chores();
-        if chores.watched != living || chores.look_for_deaths {
+        if chores.watched != living || chores.look_for_deaths_at.is_some() {
             let rows = if living.is_empty() { Vec::new() } else { peers::list(conn)? };
             let pid = |slot: &i64| rows.iter().find(|row| row.slot == *slot).map(|row| row.pid);
             let pids: Vec<u32> =
                 living.iter().filter_map(pid).filter_map(|pid| u32::try_from(pid).ok()).collect();
             let all = self.deaths.as_ref().is_some_and(|deaths| deaths.watch(&pids));
-            chores.look_for_deaths = !living.is_empty() && !(all && pids.len() == living.len());
+            let unwatched = !living.is_empty() && !(all && pids.len() == living.len());
+            chores.look_for_deaths_at = unwatched.then(|| Instant::now() + DEATHS_EVERY);
             chores.watched = living;
         }
         Ok(dead)
@@ -82,12 +87,15 @@ impl Work {
             chores.swept_through
         };
         let (orphans, through) = keep::orphans(conn, after, awake, LONG_PAST, SWEEP_ROWS)?;
-        if let Some(through) = through {
+        let past = keep::has_past(conn, wall)?;
+        {
             let mut chores = self.chores();
-            chores.swept_through = through;
-            chores.sweep_at = Some(now + DEATHS_EVERY);
+            if through.is_some() || past {
+                chores.sweep_at = Some(now + DEATHS_EVERY);
+            }
+            chores.swept_through = through.unwrap_or(after);
         }
-        if !orphans.is_empty() || keep::has_past(conn, wall)? {
+        if !orphans.is_empty() || past {
             self.links.write_some_time(Sweep { orphans });
         }
         Ok(())
@@ -108,15 +116,17 @@ impl Work {
         }
         let mut timers = self.timers();
         let mut dead = Vec::new();
-        let look_for_deaths = self.chores().look_for_deaths;
-        if timers.read(conn, now).map_err(failed)?.is_some() || look_for_deaths {
+        let look_at = self.chores().look_for_deaths_at;
+        if timers.read(conn, now).map_err(failed)?.is_some() || look_at.is_some_and(|at| at <= now) {
             dead = self.dead_among(timers.holders(), conn).map_err(failed)?;
         }
         if timers.is_due(wall, awake, now) || !dead.is_empty() {
+            // Until it is done; it may not get the lock in time.
+            timers.changed();
             self.links.write_some_time(Tidy { work, dead });
         }
         let renewal = next.map(|at| Duration::from_millis(at.saturating_sub(awake).max(0).cast_unsigned()));
-        let deaths = look_for_deaths.then_some(DEATHS_EVERY);
+        let deaths = look_at.map(|at| at.saturating_duration_since(now).max(SHORT));
         Ok(timers.sleep(wall, awake, now).into_iter().chain(renewal).chain(deaths).min())
     }
 

@@ -10,8 +10,8 @@ use crate::job::JobParts;
 use crate::publish::Durability;
 use crate::sqlite::tables::queues;
 use crate::sqlite::tables::requests::finish::Outcome;
+use crate::sqlite::tables::requests::insert;
 use crate::sqlite::tables::requests::look::{self, Info};
-use crate::sqlite::tables::requests::{insert, look as requests};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::{Work, fate};
 use crate::sqlite::writer::{Failure, Operation, Tx};
@@ -116,8 +116,8 @@ impl Operation for Cancel {
             fate::end(tx, found.sequence, Outcome::Cancelled, None, "")?;
             return Ok(true);
         }
-        requests::ask_to_stop(tx.conn, found.sequence, tx.now)?;
-        let holder = requests::holder(tx.conn, found.sequence)?.and_then(|(peer, _)| peer);
+        look::ask_to_stop(tx.conn, found.sequence, id, tx.now)?;
+        let holder = look::holder(tx.conn, found.sequence)?;
         // Who cannot say which peer it is has no bell either, or one that is rung for everything.
         tx.changed_requests(holder.map_or(WakeBits::EVERYTHING, WakeBits::peer));
         Ok(true)

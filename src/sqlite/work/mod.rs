@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::handler::Handler;
 use crate::reply::Replies;
@@ -110,21 +110,27 @@ impl Work {
         let timeout = request.timeout;
         let sleep = Box::pin(tokio::time::sleep(timeout));
         let deadline = self.options.clock.awake_millis().saturating_add(millis(timeout));
-        let waiter = Waiter::new(if with_parts { Wanted::Parts } else { Wanted::Reply });
+        let waiter = Waiter::new(if with_parts { Wanted::Parts } else { Wanted::Reply }, jobs::new_id());
         // From here on it is taken back if it is dropped.
         let pending = Pending::new(Arc::clone(&work), Arc::clone(&waiter), sleep, timeout);
-        let (id, consumed) = (jobs::new_id(), self.take_consumed(CONSUME_AT));
-        writer.run(Ask { work, request, id, deadline, waiter, consumed }).await?;
+        let consumed = self.take_consumed(CONSUME_AT);
+        let asked = writer.run(Ask { work, request, deadline, waiter, consumed });
+        // A file that is locked for longer is no answer in time.
+        tokio::time::timeout(timeout, asked).await.map_err(|_| no_answer(timeout))??;
         Ok(Replies::new(pending))
     }
 
     /// The replies to a job that is there.
-    pub(crate) fn follow_job(&self, sequence: i64) -> Result<Replies> {
+    pub(crate) fn follow_job(&self, sequence: i64, id: &str) -> Result<Replies> {
         let work = self.me()?;
         self.check_open()?;
         self.watcher.start()?;
-        let waiter = Waiter::new(Wanted::Job);
+        let waiter = Waiter::new(Wanted::Job, id.to_owned());
         self.callers.add(sequence, &waiter);
+        if let Err(error) = self.check_open() {
+            self.callers.abandon(&waiter);
+            return Err(error);
+        }
         self.timers().read_soon();
         self.look_for_replies();
         Ok(Replies::new(desk::Following::new(work, waiter)))
@@ -205,7 +211,7 @@ impl Work {
 
     /// Everybody looks, at the clocks as well.
     pub(crate) fn nudge(&self) {
-        self.services.pumps().iter().for_each(|pump| pump.look());
+        self.services.committed(WakeBits::EVERYTHING);
         self.timers().read_soon();
     }
 
@@ -224,13 +230,12 @@ impl Work {
     /// Nobody waits for this request any more.
     pub(crate) fn give_up(&self, waiter: &Arc<Waiter>) {
         if let Some(sequence) = self.callers.abandon(waiter) {
-            self.withdraw(sequence);
-        }
-    }
-
-    pub(crate) fn withdraw(&self, sequence: i64) {
-        if let Ok(work) = self.me() {
-            self.links.write_some_time(Withdraw { work, sequence });
+            if let Ok(work) = self.me() {
+                self.links.write_some_time(Withdraw { work, sequence, waiter: Arc::clone(waiter) });
+            }
+        } else if waiter.sequence() != 0 {
+            // It had arrived, and nobody looked.
+            self.consumed(waiter.sequence());
         }
     }
 
@@ -242,7 +247,7 @@ impl Work {
     }
 
     /// Goes on with a wildcard service where one with its filter was.
-    pub(crate) fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut String) -> T) -> T {
+    fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut claim::Round, u64) -> T) -> T {
         self.services.in_round(filter, run)
     }
 
@@ -325,5 +330,7 @@ impl Work {
     }
 }
 
-/// What is slept at most between looks for the death of processes whose end nobody tells.
-const DEATHS_EVERY: Duration = Duration::from_secs(1);
+fn no_answer(timeout: Duration) -> Error {
+    let message = format!("no answer within {timeout:?}; the request was withdrawn");
+    Error::new(ErrorKind::RequestTimeout, message)
+}

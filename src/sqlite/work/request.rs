@@ -15,15 +15,14 @@ use crate::request::RequestParts;
 use crate::sqlite::tables::requests::{insert, keep, look};
 use crate::sqlite::tables::{peers, replies};
 use crate::sqlite::wake::WakeBits;
-use crate::sqlite::work::Work;
 use crate::sqlite::work::callers::Waiter;
+use crate::sqlite::work::{Work, no_answer};
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
 /// Writes a request down.
 pub(crate) struct Ask {
     pub(crate) work: Arc<Work>,
     pub(crate) request: RequestParts,
-    pub(crate) id: String,
     /// In awake milliseconds.
     pub(crate) deadline: i64,
     pub(crate) waiter: Arc<Waiter>,
@@ -48,7 +47,8 @@ impl Operation for Ask {
         }
         remove_consumed(tx, &self.consumed)?;
         let caller = self.work.slot();
-        let sequence = insert::request(tx.conn, &self.id, &self.request, self.deadline, caller, tx.now)?;
+        let sequence =
+            insert::request(tx.conn, self.waiter.id(), &self.request, self.deadline, caller, tx.now)?;
         // Before the commit, and so before any reply.
         self.work.callers.add(sequence, &self.waiter);
         tx.changed_requests(WakeBits::request(subject.as_str()));
@@ -59,7 +59,7 @@ impl Operation for Ask {
     fn committed(&self) {
         // The caller has given up between the two.
         if self.waiter.is_abandoned() {
-            self.work.withdraw(self.waiter.sequence());
+            self.work.give_up(&self.waiter);
         }
     }
 }
@@ -95,6 +95,7 @@ impl Operation for Consume {
 pub(crate) struct Withdraw {
     pub(crate) work: Arc<Work>,
     pub(crate) sequence: i64,
+    pub(crate) waiter: Arc<Waiter>,
 }
 
 impl Operation for Withdraw {
@@ -105,14 +106,12 @@ impl Operation for Withdraw {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        if look::withdraw(tx.conn, self.sequence)? == 0
-            && look::ask_to_stop(tx.conn, self.sequence, tx.now)? > 0
-        {
-            if let Some((Some(peer), _)) = look::holder(tx.conn, self.sequence)? {
-                tx.changed_requests(WakeBits::peer(peer));
-            }
-        } else {
-            replies::remove(tx.conn, self.sequence)?;
+        let (sequence, id) = (self.sequence, self.waiter.id());
+        if look::withdraw(tx.conn, sequence, id)? > 0 {
+            replies::remove(tx.conn, sequence)?;
+        } else if look::ask_to_stop(tx.conn, sequence, id, tx.now)? > 0 {
+            let holder = look::holder(tx.conn, sequence)?;
+            tx.changed_requests(holder.map_or(WakeBits::EVERYTHING, WakeBits::peer));
         }
         tx.changed_requests(WakeBits::NOTHING);
         Ok(())
@@ -167,8 +166,7 @@ impl ReplySource for Pending {
                 // Whoever works on it is told, though the caller may keep what it holds.
                 self.ended = true;
                 self.work.give_up(&self.waiter);
-                let message = format!("no answer within {:?}; the request was withdrawn", self.timeout);
-                Poll::Ready(Some(Err(Error::new(ErrorKind::RequestTimeout, message))))
+                Poll::Ready(Some(Err(no_answer(self.timeout))))
             }
             Poll::Pending => Poll::Pending,
         }

@@ -1,7 +1,7 @@
 //! The services of a bus, and what wakes them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -9,14 +9,16 @@ use rusqlite::Connection;
 use crate::filter::Filter;
 use crate::service::{Pump, Renewal, Ticket};
 use crate::sqlite::wake::WakeBits;
-use crate::sqlite::work::claim;
+use crate::sqlite::work::claim::{self, Round};
 
 #[derive(Default)]
 pub(crate) struct Services {
     all: Mutex<Vec<Entry>>,
     count: AtomicUsize,
-    /// By filter, the subject that its services looked at last.
-    rounds: Mutex<HashMap<Filter, String>>,
+    /// By filter with wildcards, where its services are on their way round the subjects.
+    rounds: Mutex<HashMap<Filter, Round>>,
+    /// How often any of them was woken.
+    wakes: AtomicU64,
 }
 
 struct Entry {
@@ -53,6 +55,8 @@ impl Services {
     pub(crate) fn forget(&self, id: u64) {
         let mut all = self.all();
         all.retain(|entry| entry.id != id);
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        rounds.retain(|filter, _| all.iter().any(|entry| entry.pump.filter() == filter));
         self.count.store(all.len(), Ordering::SeqCst);
     }
 
@@ -63,7 +67,7 @@ impl Services {
     /// What they serve, in the order in which they began.
     pub(crate) fn filters(&self) -> Vec<Filter> {
         let mut filters: Vec<Filter> = Vec::new();
-        for entry in self.all().iter().filter(|entry| !entry.leaving) {
+        for entry in self.all().iter().filter(|entry| !entry.leaving && !entry.pump.has_ended()) {
             if !filters.contains(entry.pump.filter()) {
                 filters.push(entry.pump.filter().clone());
             }
@@ -79,7 +83,10 @@ impl Services {
 
     /// This process has committed something that concerns these.
     pub(crate) fn committed(&self, changed: WakeBits) {
-        self.all().iter().filter(|entry| entry.wanted.overlap(changed)).for_each(|entry| entry.pump.look());
+        for entry in self.all().iter().filter(|entry| entry.wanted.overlap(changed)) {
+            self.wakes.fetch_add(1, Ordering::SeqCst);
+            entry.pump.look();
+        }
     }
 
     /// Has those look that could take something, where there is something; whether there was.
@@ -88,6 +95,7 @@ impl Services {
         for pump in self.pumps() {
             if pump.is_hungry() && claim::has_ready(conn, pump.filter())? {
                 any = true;
+                self.wakes.fetch_add(1, Ordering::SeqCst);
                 pump.look();
             }
         }
@@ -113,10 +121,14 @@ impl Services {
         self.pumps().iter().for_each(|pump| pump.cancel(ticket));
     }
 
-    /// Lets a wildcard service go on where one with its filter was.
-    pub(crate) fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut String) -> T) -> T {
+    /// Lets a wildcard service go on where one with its filter was; with how often services were woken.
+    pub(super) fn in_round<T>(&self, filter: &Filter, run: impl FnOnce(&mut Round, u64) -> T) -> T {
+        let wakes = self.wakes.load(Ordering::SeqCst);
+        if filter.as_subject().is_some() {
+            return run(&mut Round::default(), wakes);
+        }
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        run(rounds.entry(filter.clone()).or_default())
+        run(rounds.entry(filter.clone()).or_default(), wakes)
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Entry>> {

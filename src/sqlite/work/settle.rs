@@ -15,7 +15,7 @@ use crate::sqlite::work::claim::Claim;
 use crate::sqlite::work::{Work, fate};
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
-/// Finished attempts above which a step is no matter for a runtime's thread.
+/// Attempts that have finished or are to begin above which a step is no matter for a runtime's thread.
 const LONG: usize = 64;
 
 /// Rows that are removed for each job that is done; above 1, so that the table shrinks.
@@ -85,7 +85,7 @@ impl Operation for Settle {
     }
 
     fn is_long(&self) -> bool {
-        self.finished.len() > LONG
+        self.finished.len().max(self.most) > LONG
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Settled, Failure> {
@@ -104,7 +104,7 @@ impl Operation for Settle {
         }
         let (serve, peer, most) = (&*self.serve, self.work.slot(), self.most);
         let mut claim = Claim { serve, peer, most, taken: Vec::new(), in_vain: 0 };
-        let more = self.work.in_round(&serve.filter, |round| claim.run(tx, round))?;
+        let more = self.work.in_round(&serve.filter, |round, wakes| claim.run(tx, round, wakes))?;
         tx.changed_requests(WakeBits::NOTHING);
         self.stale.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&stale);
         Ok(Settled { stale, claimed: claim.taken, more })

@@ -63,7 +63,10 @@ pub(crate) struct Tidy {
 impl Tidy {
     fn take_back(&self, tx: &mut Tx<'_>, peer: Option<i64>, until: i64, why: Lost) -> rusqlite::Result<()> {
         for (sequence, attempt) in recover::leases(tx.conn, peer, until, STEP)? {
-            fate::lost(tx, Ticket { sequence, attempt }, why)?;
+            if !fate::lost(tx, Ticket { sequence, attempt }, why)? && recover::repair(tx.conn, sequence)? > 0
+            {
+                fate::lost(tx, Ticket { sequence, attempt: 0 }, why)?;
+            }
         }
         Ok(())
     }

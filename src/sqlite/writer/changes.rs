@@ -38,6 +38,11 @@ impl Changes {
         self.others.store(false, Ordering::Relaxed);
     }
 
+    /// Whether requests were changed, by whatever SQL.
+    pub(super) fn others(&self) -> bool {
+        self.others.load(Ordering::Relaxed)
+    }
+
     /// Whom to wake for what was changed since, of which this many events are known to concern `known`; so are changes of
     /// requests, if operations made them that have said so.
     pub(super) fn bits(&self, events: usize, requests: bool, known: WakeBits) -> WakeBits {

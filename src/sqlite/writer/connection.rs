@@ -20,13 +20,25 @@ use crate::sqlite::writer::changes::Changes;
 use crate::sqlite::writer::courtesy::Courtesy;
 use crate::sqlite::writer::operation::{Appended, Tx};
 
+/// What a transaction has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Commit<'a> {
+    /// Whom it concerns.
+    pub(crate) changed: WakeBits,
+    /// The events that were appended, or fewer, if they were not all kept.
+    pub(crate) events: &'a [Message],
+    pub(crate) appended: usize,
+    /// Whether it changed requests.
+    pub(crate) requests: bool,
+}
+
 /// Who wants to know of commits.
 pub(crate) trait CommitListener: Send + Sync {
     /// Whether events are to be handed over with the commit.
     fn wants_events(&self) -> bool;
-    /// Called after COMMIT has returned, in the order of the commits, if anything changed that somebody may wait for: the
-    /// events that were appended, or fewer, if they were not all kept. Returns readers to wake when no lock is held.
-    fn committed(&self, changed: WakeBits, events: &[Message], appended: usize) -> Vec<Waker>;
+    /// Called after COMMIT has returned, in the order of the commits, if anything changed that somebody may wait for.
+    /// Returns readers to wake when no lock is held.
+    fn committed(&self, commit: Commit<'_>) -> Vec<Waker>;
     /// Called when the WAL has grown by about this much since the last call that returned `true`.
     fn wal_grew(&self, bytes: usize) -> bool;
     /// Called once a second at most, while there is something to write.
@@ -138,7 +150,9 @@ impl WriteConnection {
         self.courtesy.had_turn(Instant::now());
         let changed = self.changes.bits(appended, requests, bits);
         if changed != WakeBits::NOTHING {
-            self.wakers.extend(self.listener.committed(changed, &events, appended));
+            let requests = requests || self.changes.others();
+            let commit = Commit { changed, events: &events, appended, requests };
+            self.wakers.extend(self.listener.committed(commit));
         }
         // A commit writes each page that it touched: the table's, the index's, and the one with the sequence.
         self.wal_bytes += bytes + 3 * 4096;

@@ -92,7 +92,9 @@ impl Leader {
     /// here; `false` if the writer's thread has to see to the queue.
     pub(super) fn try_lead_queue(&self, strongest: Durability) -> bool {
         let Some(conn) = self.try_lock().filter(|conn| conn.is_open()) else { return false };
-        let batch = self.queue.take(MUCH_COMPANY, |queued| queued.durability() <= strongest);
+        let batch = self.queue.take(MUCH_COMPANY, |queued| {
+            queued.durability() <= strongest && !queued.is_alone() && !queued.is_long()
+        });
         let flushes = self::strongest(&batch) == Durability::Full;
         let start = Instant::now();
         let done = matches!(self.lead(conn, batch), Turn::Done);

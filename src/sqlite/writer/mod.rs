@@ -27,7 +27,7 @@ use company::Way;
 use leader::Leader;
 use operation::Waiting;
 
-pub(crate) use connection::{CommitListener, WriteConnection};
+pub(crate) use connection::{Commit, CommitListener, WriteConnection};
 pub(crate) use inside::Inside;
 pub(crate) use operation::{Failure, Operation, Tx};
 
@@ -84,6 +84,10 @@ impl Writer {
 
     /// Writes some time soon, with nobody waiting for it; not at all if the file stays locked for this long.
     pub(crate) fn run_detached<O: Operation>(&self, operation: O, within: Duration) {
+        // In a fork there is nobody to write it, and nothing to be written.
+        if self.leader.process.check().is_err() {
+            return;
+        }
         let waiting = Waiting::detached(operation, Instant::now() + within.min(self.busy_deadline));
         if self.leader.queue.push(Box::new(waiting)).is_ok() {
             self.call_leader();

@@ -122,6 +122,12 @@ impl<'c> Tx<'c> {
         self.appended.bytes += bytes;
     }
 
+    /// What was appended is not certain to be all there is: readers of this process look into the file.
+    pub(crate) fn hand_nothing_over(&mut self) {
+        self.appended.events.clear();
+        self.appended.count += 1;
+    }
+
     /// What was appended so far was rolled back.
     pub(crate) fn forget(&mut self) {
         self.appended = Appended::default();
@@ -156,6 +162,7 @@ pub(crate) struct Waiting<O: Operation> {
 pub(crate) trait Queued: Send {
     fn durability(&self) -> Durability;
     fn is_alone(&self) -> bool;
+    fn is_long(&self) -> bool;
     fn deadline(&self) -> Instant;
     /// Whether the caller has gone: then it need not be begun.
     fn is_abandoned(&self) -> bool;
@@ -182,6 +189,10 @@ impl<O: Operation> Queued for Waiting<O> {
 
     fn is_alone(&self) -> bool {
         self.operation.is_alone()
+    }
+
+    fn is_long(&self) -> bool {
+        self.operation.is_long()
     }
 
     fn deadline(&self) -> Instant {

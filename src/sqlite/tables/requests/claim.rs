@@ -1,11 +1,12 @@
 //! Taking: what is ready, and the lease on it.
 
 use bytes::Bytes;
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::defaults::MAX_ROW;
 use crate::headers::Headers;
+use crate::sqlite::tables::requests::value;
 
 // By bus_requests_ready, in its order.
 const READY: &str = "SELECT sequence, id, kind, headers, data, attempt, run_at, expires_at, deadline, key,
@@ -77,8 +78,8 @@ pub(crate) fn ready(conn: &Connection, subject: &str, most: usize) -> rusqlite::
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    let number = |at| row.get_ref(at).map(|value| value.as_i64().unwrap_or(0));
-    let maybe = |at| row.get_ref(at).map(|value| value.as_i64().ok());
+    let number = |at| row.get_ref(at).map(|found| value::number(found).unwrap_or(0));
+    let maybe = |at| row.get_ref(at).map(value::number);
     let text = |at| row.get_ref(at).map(|value| value.as_str().ok().map(str::to_owned));
     Ok(Candidate {
         sequence: row.get(0)?,
@@ -117,12 +118,11 @@ pub(crate) fn body(data: ValueRef<'_>, headers: ValueRef<'_>) -> Result<(Bytes, 
     Ok((data, headers))
 }
 
-/// The distinct subject with something ready that follows this text.
-pub(crate) fn next_subject(conn: &Connection, after: &str) -> rusqlite::Result<Option<String>> {
-    let text = |row: &Row<'_>| {
-        row.get_ref(0).map(|text| String::from_utf8_lossy(text.as_bytes().unwrap_or_default()).into_owned())
-    };
-    conn.prepare_cached(NEXT_SUBJECT)?.query_row([after], text).optional()
+/// The distinct subject with something ready that follows this text; neither need be UTF-8.
+pub(crate) fn next_subject(conn: &Connection, after: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
+    let after = ToSqlOutput::Borrowed(ValueRef::Text(after));
+    let bytes = |row: &Row<'_>| row.get_ref(0).map(|text| text.as_bytes().unwrap_or_default().to_vec());
+    conn.prepare_cached(NEXT_SUBJECT)?.query_row([after], bytes).optional()
 }
 
 /// Whether anything of a subject is ready and not held back.

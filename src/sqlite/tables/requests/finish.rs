@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::reply::Response;
+use crate::sqlite::tables::requests::value;
 
 /// How a request ended without an answer, as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +59,11 @@ const RELEASE: &str = "UPDATE bus_requests SET lease_until = NULL, ready = 1, re
 const REMOVE: &str = "DELETE FROM bus_requests WHERE sequence = ?1";
 const FREE_UNIQUE: &str =
     "UPDATE bus_requests SET unique_key = NULL WHERE sequence = ?1 AND unique_until IS NULL";
-const KEY_OF: &str = "SELECT subject, key FROM bus_requests WHERE sequence = ?1";
-// By bus_requests_by_key; by the primary key.
+// By the primary key, and then by bus_requests_by_key.
 const PROMOTE: &str = "UPDATE bus_requests SET ready = 1
-    WHERE sequence = (SELECT min(sequence) FROM bus_requests
-        WHERE subject = ?1 AND key = ?2 AND key IS NOT NULL AND finished_at IS NULL)
+    WHERE sequence = (SELECT min(next.sequence) FROM bus_requests ended JOIN bus_requests next
+        ON next.subject = ended.subject AND next.key = ended.key AND next.key IS NOT NULL AND next.finished_at IS NULL
+        WHERE ended.sequence = ?1)
     AND ready IS NULL AND lease_until IS NULL AND run_at IS NULL";
 
 #[cfg(test)]
@@ -77,8 +78,7 @@ pub(super) const PLANS: &[super::Plan] = &[
     (RELEASE, 2, super::BY_KEY),
     (REMOVE, 1, super::BY_KEY),
     (FREE_UNIQUE, 1, super::BY_KEY),
-    (KEY_OF, 1, super::BY_KEY),
-    (PROMOTE, 2, "bus_requests_by_key"),
+    (PROMOTE, 1, "bus_requests_by_key"),
 ];
 
 /// Keeps the body of an answer out of the file where there is none.
@@ -151,9 +151,9 @@ pub(crate) struct Held {
 pub(crate) fn held(conn: &Connection, (sequence, attempt): (i64, i64)) -> rusqlite::Result<Option<Held>> {
     let row = |row: &rusqlite::Row<'_>| {
         // A hand may have written anything into them.
-        let number = |at| row.get_ref(at).map(|value| value.as_i64().unwrap_or(0));
+        let number = |at| row.get_ref(at).map(|found| value::number(found).unwrap_or(0));
         Ok(Held {
-            subject: row.get(0)?,
+            subject: value::text(row.get_ref(0)?),
             released: number(1)?,
             max_attempts: number(2)?,
             backoff: number(3)?,
@@ -208,15 +208,8 @@ pub(crate) fn free_unique(conn: &Connection, sequence: i64) -> rusqlite::Result<
     conn.prepare_cached(FREE_UNIQUE)?.execute([sequence])
 }
 
-/// The next of its key, if it has one, may be taken. Gives how many rows that changed.
+/// The next of its key, if it has one, may be taken, unless it is already or has its time to wait for; how many rows
+/// that changed.
 pub(crate) fn promote_next(conn: &Connection, sequence: i64) -> rusqlite::Result<usize> {
-    let key_of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?));
-    let found = conn.prepare_cached(KEY_OF)?.query_row([sequence], key_of).optional()?;
-    let Some((subject, Some(key))) = found else { return Ok(0) };
-    promote(conn, &subject, &key)
-}
-
-/// The first unfinished job of a key may be taken, unless it is already or has its time to wait for.
-pub(crate) fn promote(conn: &Connection, subject: &str, key: &str) -> rusqlite::Result<usize> {
-    conn.prepare_cached(PROMOTE)?.execute((subject, key))
+    conn.prepare_cached(PROMOTE)?.execute([sequence])
 }

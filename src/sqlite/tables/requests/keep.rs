@@ -7,7 +7,7 @@ const PAST: &str = "SELECT sequence FROM bus_requests WHERE keep_until IS NOT NU
     ORDER BY keep_until LIMIT ?2";
 // By the primary key.
 const REMOVE: &str = "DELETE FROM bus_requests WHERE sequence = ?1 AND finished_at IS NOT NULL";
-const WALK: &str = "SELECT sequence, kind = 'request' AND ifnull(deadline, 0) + ?2 < ?3
+const WALK: &str = "SELECT sequence, kind = 'request', ifnull(deadline, 0) + ?2 < ?3
     FROM bus_requests WHERE sequence > ?1 ORDER BY sequence LIMIT ?4";
 const REMOVE_REQUEST: &str = "DELETE FROM bus_requests WHERE sequence = ?1 AND kind = 'request'";
 
@@ -62,10 +62,13 @@ pub(crate) fn orphans(
     let mut found = statement.query((after, long, awake, rows))?;
     let (mut orphans, mut last, mut looked_at) = (Vec::new(), None, 0);
     while let Some(row) = found.next()? {
-        let sequence: i64 = row.get(0)?;
+        let (sequence, is_request, is_past): (i64, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if is_request && !is_past {
+            return Ok((orphans, last));
+        }
         looked_at += 1;
         last = Some(sequence);
-        if row.get(1)? {
+        if is_request {
             orphans.push(sequence);
         }
     }

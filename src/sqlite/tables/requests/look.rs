@@ -1,23 +1,22 @@
 //! Looking: what callers wait for, and what can be told of a job.
 
 use bytes::Bytes;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::headers::Headers;
 use crate::sqlite::tables::requests::claim::body;
+use crate::sqlite::tables::requests::value;
 
 // By the primary key.
 const FINISHED: &str = "SELECT outcome, attempt, error, code, reply, reply_headers FROM bus_requests
-    WHERE sequence = ?1 AND finished_at IS NOT NULL";
+    WHERE sequence = ?1 AND id = ?2 AND finished_at IS NOT NULL";
 const EXISTS: &str = "SELECT 1 FROM bus_requests WHERE sequence = ?1";
 const SUBJECT: &str = "SELECT subject FROM bus_requests WHERE sequence = ?1";
 const WITHDRAW: &str =
-    "DELETE FROM bus_requests WHERE sequence = ?1 AND kind = 'request' AND lease_until IS NULL";
-const ASK_TO_STOP: &str = "UPDATE bus_requests SET cancelled_at = ?2
-    WHERE sequence = ?1 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
-const HOLDER: &str =
-    "SELECT lease_peer, attempt FROM bus_requests WHERE sequence = ?1 AND lease_until IS NOT NULL";
+    "DELETE FROM bus_requests WHERE sequence = ?1 AND id = ?2 AND kind = 'request' AND lease_until IS NULL";
+const ASK_TO_STOP: &str = "UPDATE bus_requests SET cancelled_at = ?3
+    WHERE sequence = ?1 AND id = ?2 AND lease_until IS NOT NULL AND cancelled_at IS NULL";
+const HOLDER: &str = "SELECT lease_peer FROM bus_requests WHERE sequence = ?1 AND lease_until IS NOT NULL";
 // By bus_requests_by_id.
 const BY_ID: &str = "SELECT sequence, finished_at IS NOT NULL, lease_until IS NOT NULL
     FROM bus_requests WHERE id = ?1 AND kind = 'job' AND (keep_until IS NULL OR keep_until > ?2)";
@@ -27,11 +26,11 @@ const INFO: &str = "SELECT subject, state, attempt, max_attempts, priority, crea
 
 #[cfg(test)]
 pub(super) const PLANS: &[super::Plan] = &[
-    (FINISHED, 1, super::BY_KEY),
+    (FINISHED, 2, super::BY_KEY),
     (EXISTS, 1, super::BY_KEY),
     (SUBJECT, 1, super::BY_KEY),
-    (WITHDRAW, 1, super::BY_KEY),
-    (ASK_TO_STOP, 2, super::BY_KEY),
+    (WITHDRAW, 2, super::BY_KEY),
+    (ASK_TO_STOP, 3, super::BY_KEY),
     (HOLDER, 1, super::BY_KEY),
     (BY_ID, 2, "bus_requests_by_id"),
     (INFO, 2, "bus_requests_by_id"),
@@ -48,9 +47,10 @@ pub(crate) struct Ended {
     pub(crate) headers: Headers,
 }
 
-/// How it ended; `None` while it has not.
-pub(crate) fn ended(conn: &Connection, sequence: i64) -> rusqlite::Result<Option<Ended>> {
-    conn.prepare_cached(FINISHED)?.query_row([sequence], decode).optional()
+/// How it ended; `None` while it has not. By its id as well: the sequence of a transaction that was rolled back is given
+/// to another.
+pub(crate) fn ended(conn: &Connection, sequence: i64, id: &str) -> rusqlite::Result<Option<Ended>> {
+    conn.prepare_cached(FINISHED)?.query_row((sequence, id), decode).optional()
 }
 
 fn decode(row: &Row<'_>) -> rusqlite::Result<Ended> {
@@ -73,22 +73,23 @@ pub(crate) fn exists(conn: &Connection, sequence: i64) -> rusqlite::Result<bool>
 
 /// Its subject.
 pub(crate) fn subject(conn: &Connection, sequence: i64) -> rusqlite::Result<Option<String>> {
-    conn.prepare_cached(SUBJECT)?.query_row([sequence], |row| row.get(0)).optional()
+    conn.prepare_cached(SUBJECT)?.query_row([sequence], |row| row.get_ref(0).map(value::text)).optional()
 }
 
 /// Takes a request back that nobody holds, or that is over; 0 if somebody holds it.
-pub(crate) fn withdraw(conn: &Connection, sequence: i64) -> rusqlite::Result<usize> {
-    conn.prepare_cached(WITHDRAW)?.execute([sequence])
+pub(crate) fn withdraw(conn: &Connection, sequence: i64, id: &str) -> rusqlite::Result<usize> {
+    conn.prepare_cached(WITHDRAW)?.execute((sequence, id))
 }
 
 /// Notes that what somebody holds is wanted no more.
-pub(crate) fn ask_to_stop(conn: &Connection, sequence: i64, now: i64) -> rusqlite::Result<usize> {
-    conn.prepare_cached(ASK_TO_STOP)?.execute((sequence, now))
+pub(crate) fn ask_to_stop(conn: &Connection, sequence: i64, id: &str, now: i64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(ASK_TO_STOP)?.execute((sequence, id, now))
 }
 
-/// Who holds it, and in which attempt.
-pub(crate) fn holder(conn: &Connection, sequence: i64) -> rusqlite::Result<Option<(Option<i64>, i64)>> {
-    conn.prepare_cached(HOLDER)?.query_row([sequence], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+/// The peer that holds it, if it can say which it is.
+pub(crate) fn holder(conn: &Connection, sequence: i64) -> rusqlite::Result<Option<i64>> {
+    let slot = |row: &Row<'_>| row.get_ref(0).map(|slot| slot.as_i64().ok());
+    conn.prepare_cached(HOLDER)?.query_row([sequence], slot).optional().map(Option::flatten)
 }
 
 /// A job by its id.
@@ -124,14 +125,9 @@ pub(crate) struct Info {
 /// What can be told of the job of this id, unless its reply was to be kept no longer.
 pub(crate) fn info(conn: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<Info>> {
     let info = |row: &Row<'_>| {
-        let number = |at| row.get_ref(at).map(|value| value.as_i64().unwrap_or(0));
-        let maybe = |at| row.get_ref(at).map(|value| value.as_i64().ok());
-        let text = |at| {
-            row.get_ref(at).map(|value| match value {
-                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
-                _ => String::new(),
-            })
-        };
+        let number = |at| row.get_ref(at).map(|found| value::number(found).unwrap_or(0));
+        let maybe = |at| row.get_ref(at).map(value::number);
+        let text = |at| row.get_ref(at).map(value::text);
         Ok(Info {
             subject: text(0)?,
             state: text(1)?,

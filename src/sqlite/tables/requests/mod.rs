@@ -6,6 +6,7 @@ pub(crate) mod insert;
 pub(crate) mod keep;
 pub(crate) mod look;
 pub(crate) mod recover;
+mod value;
 
 /// The table's name, as the quarantine knows it.
 pub(crate) const TABLE: &str = "bus_requests";

@@ -1,11 +1,13 @@
 //! Time: what is due, what has expired, and leases whose holders are gone.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::sqlite::tables::requests::value;
 
 // By bus_requests_scheduled.
 const NEXT_SCHEDULED: &str =
     "SELECT run_at FROM bus_requests WHERE run_at IS NOT NULL ORDER BY run_at LIMIT 1";
-const DUE: &str = "SELECT sequence, subject, key IS NOT NULL FROM bus_requests
+const DUE: &str = "SELECT sequence, subject FROM bus_requests
     WHERE run_at IS NOT NULL AND run_at <= ?1 ORDER BY run_at LIMIT ?2";
 // By the primary key.
 const PROMOTE: &str = "UPDATE bus_requests SET run_at = NULL,
@@ -29,14 +31,14 @@ const FIRST_LEASE: &str =
     ORDER BY lease_until LIMIT 1";
 const LEASES: &str = "SELECT sequence, attempt FROM bus_requests
     WHERE lease_until IS NOT NULL AND lease_peer IS ?1 AND lease_until <= ?2 ORDER BY lease_until LIMIT ?3";
+// By the primary key.
+const REPAIR: &str =
+    "UPDATE bus_requests SET attempt = 0 WHERE sequence = ?1 AND typeof(attempt) != 'integer'";
 // A scan, after a restart of the machine.
 const FORGET_REQUESTS: &str = "DELETE FROM bus_requests WHERE kind = 'request'";
+// They have run out, and are seen to as any others that have.
 const FORGET_LEASES: &str =
-    "UPDATE bus_requests SET lease_until = NULL, ready = CASE WHEN cancelled_at IS NULL THEN 1 END,
-        finished_at = CASE WHEN cancelled_at IS NOT NULL THEN cancelled_at END,
-        outcome = CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' END,
-        keep_until = CASE WHEN cancelled_at IS NOT NULL THEN max(cancelled_at, ifnull(unique_until, 0)) END
-    WHERE lease_until IS NOT NULL";
+    "UPDATE bus_requests SET lease_peer = NULL, lease_until = 0 WHERE lease_until IS NOT NULL";
 
 #[cfg(test)]
 pub(super) const PLANS: &[super::Plan] = &[
@@ -49,11 +51,12 @@ pub(super) const PLANS: &[super::Plan] = &[
     (NEXT_HOLDER, 1, "bus_requests_leased"),
     (FIRST_LEASE, 1, "bus_requests_leased"),
     (LEASES, 3, "bus_requests_leased"),
+    (REPAIR, 1, super::BY_KEY),
 ];
 
 /// When the next scheduled job is due, in Unix milliseconds.
 pub(crate) fn next_scheduled(conn: &Connection) -> rusqlite::Result<Option<i64>> {
-    let time = |row: &rusqlite::Row<'_>| row.get_ref(0).map(|time| time.as_i64().unwrap_or(i64::MAX));
+    let time = |row: &Row<'_>| row.get_ref(0).map(|time| value::number(time).unwrap_or(i64::MAX));
     conn.prepare_cached(NEXT_SCHEDULED)?.query_row([], time).optional()
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn next_scheduled(conn: &Connection) -> rusqlite::Result<Option<i64>>
 pub(crate) fn promote_due(conn: &Connection, now: i64, most: usize) -> rusqlite::Result<Vec<String>> {
     let due: Vec<(i64, String)> = {
         let mut statement = conn.prepare_cached(DUE)?;
-        let rows = statement.query_map((now, count(most)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows =
+            statement.query_map((now, count(most)), |row| Ok((row.get(0)?, value::text(row.get_ref(1)?))))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
     let mut promote = conn.prepare_cached(PROMOTE)?;
@@ -70,7 +74,7 @@ pub(crate) fn promote_due(conn: &Connection, now: i64, most: usize) -> rusqlite:
 
 /// When the next job expires that nobody has taken, in Unix milliseconds.
 pub(crate) fn next_expiring(conn: &Connection) -> rusqlite::Result<Option<i64>> {
-    let time = |row: &rusqlite::Row<'_>| row.get_ref(0).map(|time| time.as_i64().unwrap_or(i64::MAX));
+    let time = |row: &Row<'_>| row.get_ref(0).map(|time| value::number(time).unwrap_or(i64::MAX));
     conn.prepare_cached(NEXT_EXPIRING)?.query_row([], time).optional()
 }
 
@@ -84,18 +88,19 @@ pub(crate) fn expired(conn: &Connection, now: i64, most: usize) -> rusqlite::Res
 /// The slots of the peers that hold leases.
 pub(crate) fn holders(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
     let mut holders = Vec::new();
-    let first = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-    let mut next = conn.prepare_cached(FIRST_HOLDER)?.query_row([], first).optional()?;
+    // Text and blobs sort behind all numbers; nobody has such a slot, and their leases are nobody's.
+    let first = |row: &Row<'_>| row.get_ref(0).map(|slot| slot.as_i64().ok());
+    let mut next = conn.prepare_cached(FIRST_HOLDER)?.query_row([], first).optional()?.flatten();
     while let Some(holder) = next {
         holders.push(holder);
-        next = conn.prepare_cached(NEXT_HOLDER)?.query_row([holder], first).optional()?;
+        next = conn.prepare_cached(NEXT_HOLDER)?.query_row([holder], first).optional()?.flatten();
     }
     Ok(holders)
 }
 
 /// When the first lease of a peer ends, in awake milliseconds; `None` stands for those that could not say which peer they are.
 pub(crate) fn first_lease(conn: &Connection, peer: Option<i64>) -> rusqlite::Result<Option<i64>> {
-    let time = |row: &rusqlite::Row<'_>| row.get_ref(0).map(|time| time.as_i64().unwrap_or(0));
+    let time = |row: &Row<'_>| row.get_ref(0).map(|time| value::number(time).unwrap_or(i64::MAX));
     conn.prepare_cached(FIRST_LEASE)?.query_row([peer], time).optional()
 }
 
@@ -107,8 +112,15 @@ pub(crate) fn leases(
     most: usize,
 ) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut statement = conn.prepare_cached(LEASES)?;
-    let rows = statement.query_map((peer, until, count(most)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map((peer, until, count(most)), |row| {
+        Ok((row.get(0)?, value::number(row.get_ref(1)?).unwrap_or(0)))
+    })?;
     rows.collect()
+}
+
+/// Makes a number of an attempt that is none, since a hand has written it.
+pub(crate) fn repair(conn: &Connection, sequence: i64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(REPAIR)?.execute([sequence])
 }
 
 /// After a restart of the machine nobody holds a lease or waits for a reply; awake time begins anew.
