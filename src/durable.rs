@@ -64,7 +64,8 @@ pub trait Durable: Messenger {
     /// What the backend meets.
     fn dead_letters(&self, which: Dead, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>>>;
 
-    /// Makes jobs of dead letters again, with their ids and options and all attempts before them; how many.
+    /// Makes jobs of dead letters again, with their ids, priorities, keys and backoffs and all attempts before them; how many. An
+    /// expiry that has passed and a unique key that another job may have by now are not in the way.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if one is asked for by its id and is not there.

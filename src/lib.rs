@@ -1,5 +1,5 @@
 //! **rowbus** is a message bus made of rows: one SQLite file is the broker, and any process that opens it can publish and
-//! stream. There is no daemon to run, and nothing that was acknowledged is lost.
+//! stream, ask and serve, and leave jobs to be done. There is no daemon to run, and nothing that was acknowledged is lost.
 #![cfg_attr(
     feature = "sqlite",
     doc = r#"
@@ -24,9 +24,12 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! | --- | --- |
 //! | open a file | [`SqliteBus`], or `SqliteBus::builder` for options |
 //! | publish, stream | [`MessengerExt`], one line a verb; [`Publish`] and [`Subscribe`] for options |
+//! | ask, serve | [`MessengerExt`] as well; [`Request`] and [`Serve`] for options, [`Call`] is what a handler gets |
+//! | leave a job, see to dead letters | [`DurableExt`]; [`Job`] for options |
+//! | publish or enqueue with your own rows | `SqliteBus::transaction`; `sqlite::publish_in` and `sqlite::enqueue_in` |
 //! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
 //! | test an app without a disk | [`InMemBus`] |
-//! | publish from another driver or language | [`sql`], and `docs/sql.md` |
+//! | publish or enqueue from another driver or language | [`sql`], and `docs/sql.md` |
 //! | test a backend of your own | the `conformance` module (feature `conformance`) |
 //!
 //! # Features

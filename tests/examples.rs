@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
 use rowbus::rusqlite::Connection;
-use rowbus::{ErrorKind, Message, Messenger, MessengerExt, Publish, Result, SqliteBus, StartAt, Subscribe};
+use rowbus::rusqlite::types::Value;
+use rowbus::{
+    Call, Durable, DurableExt, ErrorKind, HandlerError, Job, JobState, Message, Messenger, MessengerExt,
+    Publish, Reply, Response, Result, Service, SqliteBus, StartAt, Subscribe,
+};
 
 /// For what must happen at all: far longer than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,20 +50,34 @@ fn example(name: &str, args: &[&Path]) -> String {
     run(Command::new(program).args(args))
 }
 
+/// What processes have printed as `[role process] words`: the words of each role, and the processes. How the lines of one
+/// process lie between those of another is up to the system.
+struct Conversation<'a> {
+    printed: &'a str,
+}
+
+impl<'a> Conversation<'a> {
+    fn lines(&self) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+        self.printed.lines().map(|line| {
+            let (speaker, said) = line.strip_prefix('[').unwrap().split_once("] ").unwrap();
+            let (role, process) = speaker.split_once(' ').unwrap();
+            (role, process, said)
+        })
+    }
+
+    fn said_by(&self, wanted: &str) -> Vec<&'a str> {
+        self.lines().filter(|(role, ..)| *role == wanted).map(|(.., said)| said).collect()
+    }
+
+    fn processes(&self) -> usize {
+        self.lines().map(|(_, process, _)| process).collect::<BTreeSet<_>>().len()
+    }
+}
+
 #[test]
 fn quickstart_is_a_conversation_of_two_processes() {
     let printed = example("quickstart", &[]);
-    let mut speakers = BTreeSet::new();
-    let mut lines_of = |role: &str| -> Vec<String> {
-        let lines = printed.lines().filter(|line| line.starts_with(&format!("[{role} ")));
-        let split = lines.map(|line| {
-            let (speaker, said) = line.split_once("] ").unwrap();
-            speakers.insert(speaker.rsplit_once(' ').unwrap().1.to_owned());
-            said.to_owned()
-        });
-        split.collect()
-    };
-    // How the lines of one process lie between those of the other is up to the system.
+    let conversation = Conversation { printed: &printed };
     let guest = [
         "ordered soup, event 1",
         "got hot soup on dish.served",
@@ -67,10 +86,52 @@ fn quickstart_is_a_conversation_of_two_processes() {
         "ordered coffee, event 5",
         "got hot coffee on dish.served",
     ];
-    assert_eq!(lines_of("guest"), guest);
+    assert_eq!(conversation.said_by("guest"), guest);
     let kitchen = ["makes soup for event 1", "makes pizza for event 3", "makes coffee for event 5"];
-    assert_eq!(lines_of("kitchen"), kitchen);
-    assert_eq!((speakers.len(), printed.lines().count()), (2, 9), "{printed}");
+    assert_eq!(conversation.said_by("kitchen"), kitchen);
+    assert_eq!((conversation.processes(), printed.lines().count()), (2, 9), "{printed}");
+}
+
+#[test]
+fn tray_shows_progress_and_stops_its_helper_by_not_waiting_any_more() {
+    let printed = example("tray", &[]);
+    let conversation = Conversation { printed: &printed };
+    let tray = [
+        "progress: 1 of 3 files",
+        "progress: 2 of 3 files",
+        "progress: 3 of 3 files",
+        "done: 3 files are indexed",
+        "progress: begun",
+        "cancelled",
+    ];
+    assert_eq!(conversation.said_by("tray"), tray);
+    assert_eq!(conversation.said_by("helper"), ["stopped: nobody waits for the video any more"]);
+    assert_eq!((conversation.processes(), printed.lines().count()), (2, 7), "{printed}");
+}
+
+#[test]
+fn work_queue_tries_again_and_requeues_what_was_given_up_on() {
+    let expected = "\
+sent to ada at attempt 1
+sent to bob at attempt 3
+  attempt 1 failed: the mail server is busy
+  attempt 2 failed: the mail server is busy
+given up: nobody is called eve
+  attempt 1 failed: nobody is called eve
+dead letter 1 on mail.send (failed): eve
+requeued: sent to eve at attempt 1
+";
+    assert_eq!(example("work_queue", &[]), expected);
+}
+
+#[test]
+fn outbox_tells_and_enqueues_what_its_transactions_commit() {
+    let expected = "\
+event 1: pizza; job: baked pizza
+event 2: pasta; job: baked pasta
+2 orders
+";
+    assert_eq!(example("outbox", &[]), expected);
 }
 
 #[test]
@@ -192,6 +253,33 @@ impl Place {
         messages[..count].iter().map(|message| message.text().unwrap().to_owned()).collect()
     }
 
+    /// Who is called bob is not there at first, and nobody never is.
+    async fn serve_mail(&self) -> Service {
+        let mail = self.bus.serve("mail.*", |call: Call| async move {
+            call.part("on its way").await?;
+            match (call.text().unwrap_or_default(), call.attempt()) {
+                ("to: bob", 1) if call.headers().is_empty() => {
+                    Err(HandlerError::new("not yet").with_code("E_SOON").retry_at(DateTime::UNIX_EPOCH))
+                }
+                ("to: nobody", _) => Err(HandlerError::new("there is nobody").fatal()),
+                (to, _) => Ok(Response::new(format!("sent {to}")).with_headers(call.headers().clone())),
+            }
+        });
+        mail.await.unwrap()
+    }
+
+    async fn reply(&self, id: &str) -> Result<Reply> {
+        tokio::time::timeout(PATIENCE, self.bus.reply(id.into())).await.expect("a reply in time")
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn publish(&self, events: &[(&str, &str)]) -> impl Future<Output = Result<Vec<rowbus::PubAck>>> {
         self.bus.publish_all(events.iter().map(|(subject, body)| Publish::new(*subject, body.to_string())))
     }
@@ -297,7 +385,134 @@ async fn check_sql(name: &str, code: &str, run: RunSql<'_>) {
             assert!(matches!(gap.kind(), ErrorKind::Gap { first: 1, last: 2, .. }), "{gap:?}");
             assert_eq!(stream.next().await.unwrap().unwrap().text(), Some("3"));
         }
+        "enqueue" | "enqueue-later" | "enqueue-once" | "job-state" | "job-reply" | "dead-letters"
+        | "pause" | "resume" => check_jobs(&place, name, code, run).await,
         other => panic!("docs/sql.md has an example {other:?} that nothing here checks"),
+    }
+}
+
+/// The id of the page's examples.
+const JOB: &str = "01a208ca-079c-7241-b64f-9f267175e9cf";
+
+/// The same for an example of jobs.
+async fn check_jobs(place: &Place, name: &str, code: &str, run: RunSql<'_>) {
+    let text = |sql: &str| place.sql().query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let number = |sql: &str| place.sql().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let insert = "INSERT INTO bus_requests (id, subject, data) VALUES";
+    match name {
+        "enqueue" => {
+            run(place, code);
+            let mail = place.serve_mail().await;
+            let id = text("SELECT id FROM bus_requests");
+            assert_eq!(place.reply(&id).await.unwrap().text(), Some("sent to: ada"));
+            mail.stop().await.unwrap();
+        }
+        "enqueue-later" => {
+            run(place, code);
+            let id = text("SELECT id FROM bus_requests");
+            assert_eq!(text("SELECT state FROM bus_requests"), "ready");
+            let mail = place.serve_mail().await;
+            place
+                .until("a server has come to it", || text("SELECT state FROM bus_requests") == "scheduled")
+                .await;
+            let info = place.bus.job(id.clone().into()).await.unwrap();
+            assert_eq!((info.state, info.priority, info.max_attempts), (JobState::Scheduled, 5, 3));
+            assert!(info.run_at.unwrap() > info.created_at);
+            place.sql().execute("UPDATE bus_requests SET run_at = 1", []).unwrap();
+            assert_eq!(place.reply(&id).await.unwrap().headers().get("Trace"), Some("7f2c"));
+            mail.stop().await.unwrap();
+        }
+        "enqueue-once" => {
+            run(place, code);
+            run(place, code);
+            assert_eq!(number("SELECT count(*) FROM bus_requests"), 1);
+            let again = place.bus.enqueue(Job::new("mail.send", "").unique("welcome:42")).await.unwrap();
+            assert!(again.is_duplicate());
+            let mail = place.serve_mail().await;
+            again.reply().await.unwrap();
+            run(place, code);
+            assert_eq!(number("SELECT count(*) FROM bus_requests"), 2);
+            mail.stop().await.unwrap();
+        }
+        "job-state" | "job-reply" => {
+            place.sql().execute(&format!("{insert} ('{JOB}', 'mail.send', 'to: bob')"), []).unwrap();
+            run(place, code);
+            let mail = place.serve_mail().await;
+            assert_eq!(place.reply(JOB).await.unwrap().text(), Some("sent to: bob"));
+            let conn = place.sql();
+            let rows = |sql: &str, columns: usize| -> Vec<Vec<Option<String>>> {
+                let mut statement = conn.prepare(sql.trim()).unwrap();
+                assert_eq!(statement.column_count(), columns);
+                let row = |row: &rowbus::rusqlite::Row<'_>| {
+                    (0..columns).map(|at| row.get::<_, Value>(at).map(told)).collect()
+                };
+                statement.query_map([], row).unwrap().map(rowbus::rusqlite::Result::unwrap).collect()
+            };
+            let some = |text: &str| Some(text.to_owned());
+            if name == "job-state" {
+                let found = rows(code, 5).remove(0);
+                assert_eq!(found[..3], [some("done"), some("2"), some("20")]);
+                let errors = found[4].clone().unwrap();
+                assert!(errors.starts_with("1 ") && errors.ends_with(" not yet\n"), "{errors}");
+            } else {
+                let (row, parts) = code.split_once(';').unwrap();
+                let expected = [some("done"), some("sent to: bob"), None, some("not yet"), some("E_SOON")];
+                assert_eq!(rows(row, 5), [expected.to_vec()]);
+                let parts = rows(parts, 4);
+                let of = |attempt: &str| vec![some(attempt), some("1"), some("on its way"), None];
+                assert_eq!(parts, [of("1"), of("2")]);
+            }
+            mail.stop().await.unwrap();
+        }
+        "dead-letters" => {
+            place.sql().execute(&format!("{insert} ('{JOB}', 'mail.send', 'to: nobody')"), []).unwrap();
+            let mail = place.serve_mail().await;
+            assert_eq!(place.reply(JOB).await.unwrap_err().kind(), ErrorKind::Handler);
+            run(place, code);
+            let found = place.sql().query_row(code, [], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
+            });
+            assert_eq!(found.unwrap(), (1, JOB.to_owned(), "to: nobody".to_owned(), "failed".to_owned()));
+            mail.stop().await.unwrap();
+        }
+        "pause" => {
+            let mail = place.serve_mail().await;
+            run(place, code);
+            run(place, code);
+            // Behind it in another subject, to be done first.
+            let held = place.bus.enqueue(Job::new("mail.send", "to: ada")).await.unwrap();
+            let other = place.bus.enqueue(Job::new("mail.print", "to: ada")).await.unwrap();
+            other.reply().await.unwrap();
+            assert_eq!(held.info().await.unwrap().state, JobState::Ready);
+            place.bus.resume("mail.send".parse().unwrap()).await.unwrap();
+            held.reply().await.unwrap();
+            mail.stop().await.unwrap();
+        }
+        "resume" => {
+            place.bus.pause("mail.send".parse().unwrap()).await.unwrap();
+            let held = place.bus.enqueue(Job::new("mail.send", "to: ada")).await.unwrap();
+            let mail = place.serve_mail().await;
+            run(place, code);
+            // By looking: nobody has rung.
+            assert_eq!(place.reply(held.id().as_str()).await.unwrap().text(), Some("sent to: ada"));
+            mail.stop().await.unwrap();
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A value as text, so that rows of any columns can be compared.
+fn told(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Integer(integer) => Some(integer.to_string()),
+        Value::Text(text) => Some(text),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -375,12 +590,16 @@ async fn the_shell_examples_do_what_the_page_says() {
 }
 
 #[test]
-fn the_constraints_that_the_page_names_are_those_of_the_table() {
-    let schema = include_str!("../migrations/V1__bus.sql");
-    let table = schema.split_once("CREATE TABLE bus_events").unwrap().1.split_once(");\n").unwrap().0;
-    let words = |text: &'static str| text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    let named = |text: &'static str| -> BTreeSet<&str> {
-        words(text).filter(|word| word.starts_with("bus_events_")).collect()
-    };
-    assert_eq!(named(SQL_DOC), named(table));
+fn the_constraints_that_the_page_names_are_those_of_the_tables() {
+    let (events, requests) =
+        (include_str!("../migrations/V1__bus.sql"), include_str!("../migrations/V2__requests.sql"));
+    for (name, schema) in [("bus_events", events), ("bus_requests", requests)] {
+        let begin = format!("CREATE TABLE {name} (");
+        let table = schema.split_once(&begin).unwrap().1.split_once("\n);\n").unwrap().0;
+        let named = |text: &'static str| -> BTreeSet<&str> {
+            let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            words.filter(|word| word.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'))).collect()
+        };
+        assert_eq!(named(SQL_DOC), named(table));
+    }
 }

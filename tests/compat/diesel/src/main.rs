@@ -1,4 +1,4 @@
-//! A publish inside a transaction of diesel: both the order and the event, or neither.
+//! A publish and a job inside a transaction of diesel: the order, the event and the job, or none of them.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,8 +7,11 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
-use rowbus::sql::{self, Value};
-use rowbus::{Message, Messenger, Publish, SqliteBus, StartAt, Subscribe, Subscription};
+use rowbus::sql::{self, Statement, Value};
+use rowbus::{
+    Call, DurableExt, Job, Message, Messenger, MessengerExt, Publish, SqliteBus, StartAt, Subscribe,
+    Subscription,
+};
 use tokio::runtime::{Builder, Runtime};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -53,23 +56,50 @@ fn main() -> Result<()> {
     let kept: Vec<String> = orders::table.select(orders::item).order(orders::rowid).load(&mut app)?;
     assert_eq!(kept, ["pizza", "pasta"]);
 
+    let jobs: Vec<JobRow> =
+        diesel::sql_query("SELECT id FROM bus_requests ORDER BY sequence").load(&mut app)?;
+    let cook = |call: Call| async move { Ok(format!("hot {}", call.text().unwrap_or("?"))) };
+    let kitchen = runtime.block_on(bus.serve("oven.*", cook))?;
+    let mut cooked = Vec::new();
+    for JobRow { id } in jobs {
+        let reply =
+            runtime.block_on(async { tokio::time::timeout(DELIVERY, bus.reply(id.into())).await })??;
+        cooked.push(reply.text().unwrap_or("?").to_owned());
+    }
+    assert_eq!(cooked, ["hot pizza", "hot pasta"], "only what was committed is done");
+    runtime.block_on(kitchen.stop())?;
+
     drop(app);
     runtime.block_on(bus.close())?;
     println!(
-        "rowbus beside diesel, on SQLite {}: {} orders, as many events",
+        "rowbus beside diesel, on SQLite {}: {} orders, as many events and jobs",
         rowbus::rusqlite::version(),
         kept.len()
     );
     Ok(())
 }
 
-/// Takes an order and tells of it, inside the caller's transaction.
+#[derive(diesel::QueryableByName)]
+struct JobRow {
+    #[diesel(sql_type = Text)]
+    id: String,
+}
+
+/// Takes an order, tells of it and has it cooked, inside the caller's transaction.
 fn order(app: &mut SqliteConnection, item: &'static str) -> Result<()> {
     diesel::insert_into(orders::table).values(orders::item.eq(item)).execute(app)?;
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let statement =
-        sql::publish(Publish::new("orders.created", item).header("Driver", "diesel"), i64::try_from(now)?)?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    run(app, sql::publish(Publish::new("orders.created", item).header("Driver", "diesel"), now)?)?;
+    run(app, sql::enqueue(Job::new("oven.bake", item).priority(1), now)?)?;
+    let last = "SELECT id FROM bus_requests WHERE sequence = last_insert_rowid()";
+    let JobRow { id } = diesel::sql_query(last).get_result(app)?;
+    assert_eq!(id.len(), 36, "{id}");
+    Ok(())
+}
+
+/// Runs a statement of rowbus on diesel's connection.
+fn run(app: &mut SqliteConnection, statement: Statement) -> Result<()> {
     let mut insert = diesel::sql_query(statement.sql).into_boxed::<Sqlite>();
     for value in statement.params {
         insert = match value {

@@ -1,7 +1,7 @@
-//! `rowbus::sql` alone renders a publish for a driver of the host's choice.
+//! `rowbus::sql` alone renders a publish and a job for a driver of the host's choice.
 
 use rowbus::sql::{self, Statement, Value};
-use rowbus::{ErrorKind, Publish};
+use rowbus::{ErrorKind, Job, Publish};
 
 fn main() -> Result<(), rowbus::Error> {
     let publish = Publish::new("orders.created", "one pizza").header("Trace", "7f2c");
@@ -26,6 +26,17 @@ fn main() -> Result<(), rowbus::Error> {
     let invalid = sql::publish(Publish::new("orders..created", ""), 0).unwrap_err();
     assert!(matches!(invalid.kind(), ErrorKind::InvalidSubject), "{invalid}");
 
-    println!("rowbus alone: a publish is one statement with {} parameters", params.len());
+    let job = sql::enqueue(Job::new("mail.send", "to: ada").priority(5), 1_700_000_000_000)?;
+    assert_eq!(job.sql, sql::INSERT_PLAIN_JOB);
+    assert_eq!(job.params.first(), Some(&Value::Text("mail.send".into())));
+    assert_eq!(job.params.last(), Some(&Value::Blob(b"to: ada".to_vec())));
+    let unique = sql::enqueue(Job::new("mail.send", "").unique("welcome:ada"), 0).unwrap_err();
+    assert!(matches!(unique.kind(), ErrorKind::Unsupported), "{unique}");
+
+    println!(
+        "rowbus alone: a publish is one statement with {} parameters, a job one with {}",
+        params.len(),
+        job.params.len()
+    );
     Ok(())
 }

@@ -1,10 +1,13 @@
-//! A publish inside a transaction of sqlx: both the order and the event, or neither.
+//! A publish and a job inside a transaction of sqlx: the order, the event and the job, or none of them.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rowbus::sql::{self, Value};
-use rowbus::{Message, Messenger, Publish, SqliteBus, StartAt, Subscribe, Subscription};
+use rowbus::sql::{self, Statement, Value};
+use rowbus::{
+    Call, DurableExt, Job, Message, Messenger, MessengerExt, Publish, Reply, SqliteBus, StartAt, Subscribe,
+    Subscription,
+};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
@@ -38,26 +41,52 @@ async fn main() -> Result<()> {
         sqlx::query_scalar("SELECT item FROM orders ORDER BY rowid").fetch_all(&mut app).await?;
     assert_eq!(kept, ["pizza", "pasta"]);
 
+    let jobs = enqueued(&mut app).await?;
+    let kitchen = bus
+        .serve("oven.*", |call: Call| async move { Ok(format!("hot {}", call.text().unwrap_or("?"))) })
+        .await?;
+    let mut cooked = Vec::new();
+    for id in jobs {
+        let reply: Reply = tokio::time::timeout(DELIVERY, bus.reply(id.into())).await??;
+        cooked.push(reply.text().unwrap_or("?").to_owned());
+    }
+    assert_eq!(cooked, ["hot pizza", "hot pasta"], "only what was committed is done");
+    kitchen.stop().await?;
+
     app.close().await?;
     bus.close().await?;
     println!(
-        "rowbus beside sqlx, on SQLite {}: {} orders, as many events",
+        "rowbus beside sqlx, on SQLite {}: {} orders, as many events and jobs",
         rowbus::rusqlite::version(),
         kept.len()
     );
     Ok(())
 }
 
-/// A transaction, not committed yet, that takes an order and tells of it.
+/// The ids of the jobs, in the order in which they were enqueued.
+async fn enqueued(app: &mut SqliteConnection) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT id FROM bus_requests ORDER BY sequence").fetch_all(app).await?)
+}
+
+/// A transaction, not committed yet, that takes an order, tells of it and has it cooked.
 async fn order<'a>(app: &'a mut SqliteConnection, item: &'static str) -> Result<Transaction<'a, Sqlite>> {
     // IMMEDIATE, as every writer of a shared file should: a transaction that becomes a writer halfway can fail as busy
     // with no use in waiting.
     let mut transaction = app.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query("INSERT INTO orders (item) VALUES (?1)").bind(item).execute(&mut *transaction).await?;
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let statement =
-        sql::publish(Publish::new("orders.created", item).header("Driver", "sqlx"), i64::try_from(now)?)?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let created = Publish::new("orders.created", item).header("Driver", "sqlx");
+    run(&mut transaction, sql::publish(created, now)?).await?;
+    run(&mut transaction, sql::enqueue(Job::new("oven.bake", item).priority(1), now)?).await?;
+    let last = "SELECT id FROM bus_requests WHERE sequence = last_insert_rowid()";
+    let id: String = sqlx::query_scalar(last).fetch_one(&mut *transaction).await?;
+    assert_eq!(id.len(), 36, "{id}");
+    Ok(transaction)
+}
+
+/// Runs a statement of rowbus inside a transaction of sqlx.
+async fn run(transaction: &mut Transaction<'_, Sqlite>, statement: Statement) -> Result<()> {
     let mut insert = sqlx::query(statement.sql);
     for value in statement.params {
         insert = match value {
@@ -68,8 +97,8 @@ async fn order<'a>(app: &'a mut SqliteConnection, item: &'static str) -> Result<
             other => return Err(format!("a kind of value that is new to this program: {other:?}").into()),
         };
     }
-    insert.execute(&mut *transaction).await?;
-    Ok(transaction)
+    insert.execute(&mut **transaction).await?;
+    Ok(())
 }
 
 async fn next(stream: &mut Subscription) -> Result<Message> {
