@@ -72,7 +72,7 @@ pub fn play(path: &str, role: Role) {
         Role::Serve => {
             let bus = open(NORMAL);
             let echo = |call: Call| async move { Ok(call.payload().clone()) };
-            let _service = runtime.block_on(bus.serve(FILTER, echo)).unwrap();
+            let _service = runtime.block_on(bus.serve(SUBJECT, echo)).unwrap();
             super::idle();
         }
         Role::Request { time, callers } => {
@@ -155,7 +155,7 @@ async fn enqueue(bus: &SqliteBus, count: usize) {
 
 async fn claims(bus: &SqliteBus, claim: &Claim) -> Report {
     let (meter, tally) = (Meter::start(), Tally::new(claim.waiting));
-    let serve = Serve::on(FILTER).concurrency(claim.batch);
+    let serve = Serve::on(SUBJECT).concurrency(claim.batch);
     let handler = {
         let tally = Arc::clone(&tally);
         handler_fn(move |call: Call| {

@@ -36,7 +36,7 @@ pub fn play(address: &str, role: Role) {
         }
         Role::Serve => {
             let group = "servers".to_owned();
-            let mut requests = runtime.block_on(client.queue_subscribe(FILTER, group)).unwrap();
+            let mut requests = runtime.block_on(client.queue_subscribe(SUBJECT, group)).unwrap();
             runtime.block_on(round_trip(&client));
             runtime.spawn(async move {
                 while let Some(request) = requests.next().await {

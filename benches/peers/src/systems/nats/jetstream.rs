@@ -136,7 +136,7 @@ async fn replay(client: &Client, stream: &Stream, count: usize) -> (usize, usize
 async fn workers(stream: &Stream) -> PullConsumer {
     let config = pull::Config {
         durable_name: Some("workers".to_owned()),
-        filter_subject: FILTER.to_owned(),
+        filter_subject: SUBJECT.to_owned(),
         ..Default::default()
     };
     stream.create_consumer(config).await.unwrap()
