@@ -1,13 +1,17 @@
 //! The same work on a bus.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rowbus::{Durability, MessengerExt, Publish, SqliteBus, StartAt, Subject, Subscribe};
-use rowbus::{Messenger, Subscription};
+use rowbus::{
+    Call, Durability, DurableExt, Job, MessengerExt, Publish, Serve, SqliteBus, StartAt, Subject, Subscribe,
+};
+use rowbus::{Messenger, Subscription, handler_fn};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::{PAYLOAD, SUBJECT, median};
 
@@ -120,6 +124,55 @@ pub fn replay(count: usize) -> f64 {
 
 async fn from_oldest(bus: &SqliteBus) -> Subscription {
     bus.subscribe(Subscribe::to("bench.>").from(StartAt::Oldest)).await.unwrap()
+}
+
+/// Jobs, of which so many wait at the beginning of each measurement.
+pub struct Backlog {
+    bench: Bench,
+    waiting: usize,
+    missing: Cell<usize>,
+}
+
+impl Backlog {
+    pub fn new(waiting: usize, durability: Durability) -> Self {
+        Self { bench: Bench::new(durability), waiting, missing: Cell::new(waiting) }
+    }
+
+    /// Claimed and completed a second, at most that many at a time, until the time is over or none is left.
+    pub fn claims(&self, batch: usize, time: Duration) -> f64 {
+        self.bench.runtime.block_on(async {
+            self.fill().await;
+            let (done, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+            let handler = {
+                let (done, gone, waiting) = (Arc::clone(&done), Arc::clone(&gone), self.waiting);
+                handler_fn(move |call: Call| {
+                    assert_eq!(call.payload().len(), PAYLOAD.len());
+                    if done.fetch_add(1, Ordering::Relaxed) + 1 == waiting {
+                        gone.notify_one();
+                    }
+                    async { Ok(()) }
+                })
+            };
+            let start = Instant::now();
+            let serve = Serve::on(SUBJECT).concurrency(batch);
+            let service = self.bench.bus.serve_with(serve, Arc::new(handler)).await.unwrap();
+            let _ = tokio::time::timeout(time, gone.notified()).await;
+            // Afterwards all that was begun is written down.
+            service.stop().await.unwrap();
+            let done = done.load(Ordering::Relaxed);
+            self.missing.set(done);
+            done as f64 / start.elapsed().as_secs_f64()
+        })
+    }
+
+    async fn fill(&self) {
+        while self.missing.get() > 0 {
+            let some = self.missing.get().min(500);
+            let jobs = (0..some).map(|_| Job::new(&self.bench.subject, &PAYLOAD[..]).relaxed());
+            self.bench.bus.enqueue_all(jobs).await.unwrap();
+            self.missing.set(self.missing.get() - some);
+        }
+    }
 }
 
 /// What a reader that never reads costs the publishers and the other readers.

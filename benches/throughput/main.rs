@@ -1,9 +1,9 @@
 //! The bus beside a raw loop over SQLite, in turns in one run: `cargo bench --bench throughput`.
 //!
 //! Raw is a loop over rusqlite with cached statements, BEGIN IMMEDIATE and COMMIT, into a table of id, subject, data and
-//! created_at with an index on (subject, id), at the same `synchronous`. Each figure is the median of the rounds; the
-//! ratio is the median of the ratios of each round, since the machine's speed drifts. `cargo bench --bench throughput --
-//! --rounds N --seconds S` measures longer.
+//! created_at with an index on (subject, id), at the same `synchronous`; for jobs one that claims with a commit and completes
+//! with another. Each figure is the median of the rounds; the ratio is the median of the ratios of each round, since the
+//! machine's speed drifts. `cargo bench --bench throughput -- --rounds N --seconds S` measures longer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod bus;
@@ -78,6 +78,20 @@ fn main() {
                 || bus::batches(100, durability, plan.time),
                 || raw::batches(100, durability, plan.time),
             );
+        }
+    }
+    for waiting in [20_000, 1_000_000] {
+        for durability in [Durability::Relaxed, Durability::Full] {
+            if wanted("claims") {
+                let ours = bus::Backlog::new(waiting, durability);
+                let theirs = raw::Backlog::new(waiting, durability);
+                for batch in [1, 128] {
+                    let work = format!("claims by {batch}, {waiting} waiting, {durability:?}");
+                    let (ours, theirs) =
+                        (|| ours.claims(batch, plan.time), || theirs.claims(batch, plan.time));
+                    compare(&work, plan.rounds, ours, theirs);
+                }
+            }
         }
     }
     if wanted("replay") {

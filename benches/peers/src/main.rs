@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod sample;
 mod systems;
+mod tally;
 mod usage;
 mod works;
 
@@ -44,13 +45,18 @@ fn run(options: &Options) {
         options.rounds,
         payload::SIZE,
     );
+    let works = works::all();
+    if let Some(unknown) = options.unknown(&works) {
+        eprintln!("no work is called {unknown}");
+        std::process::exit(2);
+    }
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
-    for work in works::all().into_iter().filter(|work| work.is_wanted(options)) {
+    for work in works.into_iter().filter(|work| work.is_wanted(options)) {
         eprintln!("{}, synchronous={} …", work.name, work.synchronous);
         rows.extend(compare::compare(&work, options, &mut notes));
     }
     report::table::print(&rows);
-    for note in systems::effectum::JOINS_LATER.iter().map(ToString::to_string).chain(notes) {
+    for note in works::ABSENT.iter().map(ToString::to_string).chain(notes) {
         println!("{note}");
     }
     match options.files() {
@@ -59,6 +65,6 @@ fn run(options: &Options) {
             report::chart::write(&rows, &svg);
             println!("written: {} and {}", json.display(), svg.display());
         }
-        None => println!("nothing written: --only measures a part, and takes --out FILE to write it"),
+        None => println!("nothing written: --works measures a part, and takes --out FILE to write it"),
     }
 }

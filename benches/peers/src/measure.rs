@@ -1,5 +1,7 @@
 //! The loops of the works, the same for every system.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::payload::{Pauses, now, sent_at};
@@ -57,6 +59,67 @@ pub async fn repeat_async(time: Duration, mut act: impl AsyncFnMut()) -> Report 
         delays.push(micros(start));
     }
     meter.stop(Some(delays.len()), delays)
+}
+
+/// That many tasks at once, until the time is over. Each is told by the flag when to stop, and gives its delays.
+pub async fn at_once<F>(tasks: usize, time: Duration, task: impl Fn(Arc<AtomicBool>) -> F) -> Report
+where
+    F: Future<Output = Vec<f64>> + Send + 'static,
+{
+    let (meter, stop) = (Meter::start(), Arc::new(AtomicBool::new(false)));
+    let tasks: Vec<_> = (0..tasks).map(|_| tokio::spawn(task(Arc::clone(&stop)))).collect();
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut delays = Vec::new();
+    for task in tasks {
+        delays.extend(task.await.unwrap());
+    }
+    meter.stop(Some(delays.len()), delays)
+}
+
+/// That many callers, each of which asks again when it has its reply.
+pub async fn requests<F>(
+    callers: usize,
+    time: Duration,
+    ask: impl Fn() -> F + Clone + Send + 'static,
+) -> Report
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if callers == 1 {
+        return repeat_async(time, async || ask().await).await;
+    }
+    let caller = |stop: Arc<AtomicBool>| {
+        let ask = ask.clone();
+        async move {
+            let mut delays = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                ask().await;
+                delays.push(micros(start));
+            }
+            delays
+        }
+    };
+    at_once(callers, time, caller).await
+}
+
+/// Claims jobs and completes them until the time is over or none is left. `claim` gives how many it has done. There are
+/// delays where it is one: nobody waits for a job of a batch.
+pub fn claims(time: Duration, batch: usize, mut claim: impl FnMut() -> usize) -> Report {
+    let (meter, mut done, mut delays) = (Meter::start(), 0, Vec::new());
+    while meter.elapsed() < time {
+        let start = Instant::now();
+        let claimed = claim();
+        if claimed == 0 {
+            break;
+        }
+        done += claimed;
+        if batch == 1 {
+            delays.push(micros(start));
+        }
+    }
+    meter.stop(Some(done), delays)
 }
 
 pub fn micros(start: Instant) -> f64 {

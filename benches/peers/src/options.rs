@@ -3,23 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub const USAGE: &str = "usage: rowbus-peers [--rounds N] [--seconds S] [--only WORK] [--out FILE]
+use crate::works::Work;
+
+pub const USAGE: &str = "usage: rowbus-peers [--rounds N] [--seconds S] [--works WORKS] [--out FILE]
   --rounds N    how often each pair of systems is measured; 5 unless given
-  --seconds S   how long a publishing measurement takes; 0.5 unless given, and the others in proportion
-  --only WORK   only works whose name contains this
+  --seconds S   how long a measurement of publishing, requests or claims takes; 0.5 unless given, and the others in proportion
+  --works WORKS only these, as in deliver,rpc
   --out FILE    where the results go, and the chart beside them; results.json of this package unless given";
 
 pub struct Options {
     pub rounds: usize,
     /// How long one measurement of publishing takes.
     pub time: Duration,
-    only: Option<String>,
+    works: Option<Vec<String>>,
     out: Option<PathBuf>,
 }
 
 impl Options {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { rounds: 5, time: Duration::from_millis(500), only: None, out: None };
+        let mut options = Self { rounds: 5, time: Duration::from_millis(500), works: None, out: None };
         while let Some(name) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{name} takes a value\n{USAGE}"));
             match name.as_str() {
@@ -28,7 +30,7 @@ impl Options {
                     options.time = Duration::try_from_secs_f64(positive(&value()?)?)
                         .map_err(|error| format!("--seconds: {error}"))?;
                 }
-                "--only" => options.only = Some(value()?),
+                "--works" => options.works = Some(value()?.split(',').map(str::to_owned).collect()),
                 "--out" => options.out = Some(value()?.into()),
                 _ => return Err(USAGE.to_owned()),
             }
@@ -38,12 +40,18 @@ impl Options {
     }
 
     pub fn wants(&self, work: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| work.contains(only.as_str()))
+        self.works.as_ref().is_none_or(|works| works.iter().any(|wanted| wanted == work))
+    }
+
+    /// What was asked for and is no work.
+    pub fn unknown(&self, works: &[Work]) -> Option<&str> {
+        let known = |name: &&String| works.iter().any(|work| work.has(name));
+        self.works.iter().flatten().find(|name| !known(name)).map(String::as_str)
     }
 
     /// Of the results and of the chart. Results of a part must not replace those of a whole run unasked.
     pub fn files(&self) -> Option<(PathBuf, PathBuf)> {
-        let json = match (&self.out, &self.only) {
+        let json = match (&self.out, &self.works) {
             (Some(out), _) => out.clone(),
             (None, None) => Path::new(env!("CARGO_MANIFEST_DIR")).join("results.json"),
             (None, Some(_)) => return None,

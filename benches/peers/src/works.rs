@@ -1,8 +1,10 @@
-//! The works, and who takes part in each. Requests (`rpc`) and claims (`claim-one`, `claim-batch`) join when rowbus has
-//! them.
+//! The works, and who takes part in each.
+
+use std::rc::Rc;
 
 use crate::options::Options;
 use crate::sample::Sample;
+use crate::systems::stage::Backlog;
 use crate::systems::{nats, stage};
 
 /// Measures once.
@@ -43,8 +45,22 @@ const NONE: &str = "none";
 
 pub const STREAMS_WHEN_IDLE: usize = 100;
 const REPLAYED: usize = 500_000;
+const CALLERS: usize = 64;
+const SERVERS: usize = 4;
+const WAITING: usize = 20_000;
+const MANY_WAITING: usize = 1_000_000;
+const BATCH: usize = 128;
+
+/// Who has nothing to be measured at a work.
+pub const ABSENT: &[&str] = &[
+    "SKIPPED: effectum at publish-one, publish-many, replay and deliver: it is a job queue",
+    "SKIPPED: honker, jetstream and effectum at rpc and rpc-many: they have no requests",
+    "SKIPPED: honker, jetstream and effectum at claim-one-1m: they are measured with 20,000 waiting alone; honker slows \
+     down with what waits",
+];
 
 pub fn all() -> Vec<Work> {
+    let many = [Backlog::new("rowbus", MANY_WAITING), Backlog::new("raw", MANY_WAITING)];
     vec![
         publishing("publish-one", NORMAL),
         publishing("publish-one", FULL),
@@ -52,6 +68,14 @@ pub fn all() -> Vec<Work> {
         publishing("publish-many", FULL),
         replay(),
         deliver(),
+        rpc(),
+        rpc_many(),
+        claims("claim-one", NORMAL, 1),
+        claims("claim-one", FULL, 1),
+        claims_of_many(NORMAL, &many),
+        claims_of_many(FULL, &many),
+        claims("claim-batch", NORMAL, BATCH),
+        claims("claim-batch", FULL, BATCH),
         idle(),
     ]
 }
@@ -101,6 +125,54 @@ fn deliver() -> Work {
     }
 }
 
+fn rpc() -> Work {
+    let row = |system, level| Contender::new("rpc", system, level, stage::requests(system, 1, 1));
+    Work {
+        name: "rpc",
+        synchronous: NORMAL,
+        yardstick: Yardstick::P50,
+        ours: row("rowbus", NORMAL),
+        peers: vec![row("raw", NORMAL), row("nats-core", NONE)],
+    }
+}
+
+fn rpc_many() -> Work {
+    let row =
+        |system, level| Contender::new("rpc-many", system, level, stage::requests(system, CALLERS, SERVERS));
+    Work {
+        name: "rpc-many",
+        synchronous: NORMAL,
+        yardstick: Yardstick::PerSecond,
+        ours: row("rowbus", NORMAL),
+        peers: vec![row("nats-core", NONE)],
+    }
+}
+
+fn claims(name: &'static str, synchronous: &'static str, batch: usize) -> Work {
+    let row = |system, level| {
+        Contender::new(name, system, level, stage::claims(system, synchronous, batch, WAITING))
+    };
+    let mut peers = vec![row("raw", synchronous)];
+    if synchronous == NORMAL {
+        peers.extend([row("honker", NORMAL), row("jetstream", TWO_MINUTES), row("effectum", NORMAL)]);
+    }
+    Work { name, synchronous, yardstick: Yardstick::PerSecond, ours: row("rowbus", synchronous), peers }
+}
+
+fn claims_of_many(synchronous: &'static str, [ours, raw]: &[Rc<Backlog>; 2]) -> Work {
+    let name = "claim-one-1m";
+    let row = |system, backlog: &Rc<Backlog>| {
+        Contender::new(name, system, synchronous, backlog.claims(synchronous, 1))
+    };
+    Work {
+        name,
+        synchronous,
+        yardstick: Yardstick::PerSecond,
+        ours: row("rowbus", ours),
+        peers: vec![row("raw", raw)],
+    }
+}
+
 fn idle() -> Work {
     let row = |system, level| Contender::new("idle", system, level, stage::idle(system));
     Work {
@@ -121,6 +193,11 @@ impl Work {
     /// Whether any row of it is.
     pub fn is_wanted(&self, options: &Options) -> bool {
         options.wants(self.name) || self.peers.iter().any(|peer| options.wants(peer.work))
+    }
+
+    /// Whether it has rows of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.name == name || self.peers.iter().any(|peer| peer.work == name)
     }
 }
 

@@ -47,6 +47,16 @@ fn draw(rows: &[Row]) -> String {
     );
     let publish = bars(rows, "publish-one", |row| row.per_s);
     panel(&mut body, &mut y, "Publishing one after another, messages a second", "longer is better", &publish);
+    let rpc = bars(rows, "rpc", |row| row.p50_us);
+    panel(&mut body, &mut y, "Request to reply between two processes, p50 in µs", "shorter is better", &rpc);
+    let claims = bars(rows, "claim-one", |row| row.per_s);
+    panel(
+        &mut body,
+        &mut y,
+        "Jobs claimed and completed one at a time, 20,000 waiting, jobs a second",
+        "longer is better",
+        &claims,
+    );
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" \
          role=\"img\" aria-label=\"rowbus beside its peers\">\n<style>\n{STYLE}</style>\n{body}</svg>\n"
@@ -60,6 +70,9 @@ fn bars<'a>(rows: &'a [Row], work: &str, of: fn(&Row) -> Option<f64>) -> Vec<(&'
 }
 
 fn panel(body: &mut String, y: &mut usize, title: &str, better: &str, bars: &[(&Row, f64)]) {
+    if bars.is_empty() {
+        return;
+    }
     let most = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     writeln!(
         body,

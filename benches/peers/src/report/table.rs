@@ -24,8 +24,8 @@ pub fn print(rows: &[Row]) {
         println!("{}", cells.join("  ").trim_end());
     }
     println!(
-        "\nrowbus ÷ it: of the messages a second, where more is better; of the p50 of a delivery and of the CPU time \
-         when idle, where less is.\nCPU % is of one core, over all processes that take part, a server included."
+        "\nrowbus ÷ it: of the messages a second, where more is better; of the p50 of a delivery or a request and of \
+         the CPU time when idle, where less is.\nCPU % is of one core, over all processes that take part, a server included."
     );
 }
 

@@ -1,15 +1,10 @@
 //! effectum, in a package of its own: it wants another SQLite. It is a job queue, and has nothing like publishing to many,
-//! delivery to each of them, or a log that is read again; it joins with the claims. What it costs idle is measured now.
+//! delivery to each of them, or a log that is read again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::stage::folder_of_this_program;
-
-pub const JOINS_LATER: &[&str] = &[
-    "SKIPPED: effectum at publish-one, publish-many, replay and deliver: it is a job queue, and joins with the claims",
-    "SKIPPED: rpc, claim-one and claim-batch: rowbus has no requests and no jobs yet",
-];
 
 /// Before anything is measured: compiling takes a minute.
 pub fn build() -> Result<(), String> {

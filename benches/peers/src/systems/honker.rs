@@ -1,9 +1,9 @@
-//! honker's streams. It runs at synchronous=NORMAL, and has no setting for it. Its payloads are JSON: ours is a string.
+//! honker's streams and queues. It runs at synchronous=NORMAL, and has no setting for it. Its payloads are JSON: ours is a string.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use honker::{Database, Stream};
+use honker::{Database, EnqueueOpts, Queue, QueueOpts, Stream};
 
 use super::Role;
 use crate::measure::{self, Meter, micros};
@@ -14,6 +14,7 @@ use crate::sample::Report;
 const THREADS: usize = 8;
 /// Events in one page of a replay.
 const PAGE: i64 = 1_000;
+const WORKER: &str = "worker";
 
 pub fn play(path: &str, role: Role) {
     let db = Database::open(path).unwrap();
@@ -71,7 +72,40 @@ pub fn play(path: &str, role: Role) {
             }
             super::idle();
         }
+        Role::Serve | Role::Request { .. } => panic!("honker has no requests"),
+        Role::Enqueue { count } => {
+            let queue = queue(&db);
+            for _ in 0..count / 500 {
+                let transaction = db.transaction().unwrap();
+                for _ in 0..500 {
+                    queue.enqueue_tx(&transaction, &payload, EnqueueOpts::default()).unwrap();
+                }
+                transaction.commit().unwrap();
+            }
+            super::filled();
+        }
+        Role::Claim(claim) => {
+            let queue = queue(&db);
+            ready();
+            report(&measure::claims(claim.time, claim.batch, || claim_and_ack(&queue, claim.batch)));
+        }
     }
+}
+
+fn queue(db: &Database) -> Queue {
+    db.queue("bench", QueueOpts::default())
+}
+
+fn claim_and_ack(queue: &Queue, batch: usize) -> usize {
+    if batch == 1 {
+        let Some(job) = queue.claim_one(WORKER).unwrap() else { return 0 };
+        assert!(job.ack().unwrap());
+        return 1;
+    }
+    let claimed = queue.claim_batch(WORKER, batch as i64).unwrap();
+    let ids: Vec<i64> = claimed.iter().map(|job| job.id).collect();
+    assert_eq!(queue.ack_batch(&ids, WORKER).unwrap(), ids.len() as i64);
+    ids.len()
 }
 
 fn publish_many(db: &Database, payload: &str, time: Duration) -> Report {

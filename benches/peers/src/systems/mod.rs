@@ -14,13 +14,50 @@ use crate::process::{linger, ready, report};
 
 /// What a process is to do. `address` is the path of a file, or the address of a server.
 pub enum Role {
-    PublishOne { level: String, time: Duration },
-    PublishMany { level: String, time: Duration },
-    Fill { count: usize },
-    Replay { count: usize },
-    Send { count: usize },
-    Receive { count: usize, idle_streams: usize },
-    Idle { streams: usize, token: String },
+    PublishOne {
+        level: String,
+        time: Duration,
+    },
+    PublishMany {
+        level: String,
+        time: Duration,
+    },
+    Fill {
+        count: usize,
+    },
+    Replay {
+        count: usize,
+    },
+    Send {
+        count: usize,
+    },
+    Receive {
+        count: usize,
+        idle_streams: usize,
+    },
+    Idle {
+        streams: usize,
+        token: String,
+    },
+    /// Answers each request with its own body.
+    Serve,
+    /// As many callers, each of which asks again when it has its reply.
+    Request {
+        time: Duration,
+        callers: usize,
+    },
+    Enqueue {
+        count: usize,
+    },
+    Claim(Claim),
+}
+
+/// Claims jobs and completes them, at most `batch` at a time, until the time is over or those that wait are done.
+pub struct Claim {
+    pub level: String,
+    pub time: Duration,
+    pub batch: usize,
+    pub waiting: usize,
 }
 
 pub fn play(words: &[&str]) {
@@ -56,12 +93,23 @@ impl Role {
             ["idle", streams, token] => {
                 Self::Idle { streams: streams.parse().unwrap(), token: token.to_owned() }
             }
+            ["serve"] => Self::Serve,
+            ["request", seconds, callers] => {
+                Self::Request { time: time(seconds), callers: callers.parse().unwrap() }
+            }
+            ["enqueue", count] => Self::Enqueue { count: count.parse().unwrap() },
+            ["claim", level, seconds, batch, waiting] => Self::Claim(Claim {
+                level: level.to_owned(),
+                time: time(seconds),
+                batch: batch.parse().unwrap(),
+                waiting: waiting.parse().unwrap(),
+            }),
             _ => panic!("unknown role {words:?}"),
         }
     }
 }
 
-/// In the role of filling a log: says that it is done.
+/// In the role of filling a log or a queue: says that it is done.
 pub fn filled() {
     ready();
     report(&());

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rowbus::{
-    Durability, Messenger, MessengerExt, Publish, SqliteBus, StartAt, Subject, Subscribe, Subscription,
+    Call, Durability, DurableExt, Job, Messenger, MessengerExt, Publish, Serve, SqliteBus, StartAt, Subject,
+    Subscribe, Subscription, handler_fn,
 };
 
-use super::Role;
-use crate::measure::{self, Meter, micros};
-use crate::payload::{FILTER, PAYLOAD, SUBJECT, stamped};
+use super::{Claim, Role};
+use crate::measure::{self, Meter, WARM_UP, micros};
+use crate::payload::{FILTER, PAYLOAD, SIZE, SUBJECT, stamped};
 use crate::process::{ready, report};
 use crate::sample::Report;
+use crate::tally::Tally;
 use crate::works::{FULL, NORMAL};
 
 const WAITING: usize = 256;
@@ -67,6 +69,37 @@ pub fn play(path: &str, role: Role) {
             let _idle = runtime.block_on(streams(&bus, count, &token));
             super::idle();
         }
+        Role::Serve => {
+            let bus = open(NORMAL);
+            let echo = |call: Call| async move { Ok(call.payload().clone()) };
+            let _service = runtime.block_on(bus.serve(SUBJECT, echo)).unwrap();
+            super::idle();
+        }
+        Role::Request { time, callers } => {
+            let (bus, subject) = (open(NORMAL), Subject::new(SUBJECT).unwrap());
+            let ask = move || {
+                let (bus, subject) = (bus.clone(), subject.clone());
+                async move {
+                    assert_eq!(bus.request(&subject, &PAYLOAD[..]).await.unwrap().payload(), &PAYLOAD[..])
+                }
+            };
+            runtime.block_on(async {
+                for _ in 0..WARM_UP {
+                    ask().await;
+                }
+            });
+            ready();
+            report(&runtime.block_on(measure::requests(callers, time, ask)));
+        }
+        Role::Enqueue { count } => {
+            runtime.block_on(enqueue(&open(NORMAL), count));
+            super::filled();
+        }
+        Role::Claim(claim) => {
+            let bus = open(&claim.level);
+            ready();
+            report(&runtime.block_on(claims(&bus, &claim)));
+        }
     }
 }
 
@@ -79,29 +112,20 @@ async fn streams(bus: &SqliteBus, count: usize, token: &str) -> Vec<Subscription
 }
 
 async fn publish_many(bus: &SqliteBus, time: Duration) -> Report {
-    let (subject, stop) = (Subject::new(SUBJECT).unwrap(), Arc::new(AtomicBool::new(false)));
-    let meter = Meter::start();
-    let tasks: Vec<_> = (0..WAITING)
-        .map(|_| {
-            let (bus, subject, stop) = (bus.clone(), subject.clone(), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let mut delays = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let start = Instant::now();
-                    bus.publish(&subject, &PAYLOAD[..]).await.unwrap();
-                    delays.push(micros(start));
-                }
-                delays
-            })
-        })
-        .collect();
-    tokio::time::sleep(time).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut delays = Vec::new();
-    for task in tasks {
-        delays.extend(task.await.unwrap());
-    }
-    meter.stop(Some(delays.len()), delays)
+    let subject = Subject::new(SUBJECT).unwrap();
+    let publisher = |stop: Arc<AtomicBool>| {
+        let (bus, subject) = (bus.clone(), subject.clone());
+        async move {
+            let mut delays = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                bus.publish(&subject, &PAYLOAD[..]).await.unwrap();
+                delays.push(micros(start));
+            }
+            delays
+        }
+    };
+    measure::at_once(WAITING, time, publisher).await
 }
 
 async fn fill(bus: &SqliteBus, count: usize) {
@@ -119,4 +143,29 @@ async fn replay(bus: &SqliteBus, count: usize) -> (usize, usize) {
         bytes += stream.next().await.unwrap().unwrap().payload().len();
     }
     (count, bytes)
+}
+
+async fn enqueue(bus: &SqliteBus, count: usize) {
+    let subject = Subject::new(SUBJECT).unwrap();
+    for _ in 0..count / 500 {
+        bus.enqueue_all((0..500).map(|_| Job::new(&subject, &PAYLOAD[..]))).await.unwrap();
+    }
+    bus.close().await.unwrap();
+}
+
+async fn claims(bus: &SqliteBus, claim: &Claim) -> Report {
+    let (meter, tally) = (Meter::start(), Tally::new(claim.waiting));
+    let serve = Serve::on(SUBJECT).concurrency(claim.batch);
+    let handler = {
+        let tally = Arc::clone(&tally);
+        handler_fn(move |call: Call| {
+            assert_eq!(call.payload().len(), SIZE);
+            tally.count();
+            async { Ok(()) }
+        })
+    };
+    let service = bus.serve_with(serve, Arc::new(handler)).await.unwrap();
+    tally.wait(claim.time).await;
+    service.stop().await.unwrap();
+    tally.stop(meter, claim.batch)
 }

@@ -1,6 +1,8 @@
 //! How the works are put on: a fresh file or server for each measurement, processes in their roles, and what all of them cost.
 
+use std::cell::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const CALMS_DOWN: Duration = Duration::from_secs(12);
 struct Place {
     address: String,
     server: Option<Server>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Place {
@@ -32,7 +34,7 @@ impl Place {
             Some(server) => server.address().to_owned(),
             None => folder.path().join(format!("{system}.db")).display().to_string(),
         };
-        Self { address, server, _folder: folder }
+        Self { address, server, folder }
     }
 
     fn servers(&self) -> Vec<u32> {
@@ -51,8 +53,8 @@ pub fn publishing(
     level: &'static str,
 ) -> impl Fn(&Options) -> Measure {
     move |options| {
-        let seconds = options.time.as_secs_f64().to_string();
-        Box::new(move || alone(&Place::new(system), &[system], &[work, level, &seconds]))
+        let seconds = seconds(options);
+        Box::new(move || alone(&Place::new(system), system, &[work, level, &seconds]))
     }
 }
 
@@ -60,17 +62,103 @@ pub fn publishing(
 pub fn replay(system: &'static str, count: usize) -> impl Fn(&Options) -> Measure {
     move |_| {
         let (place, count) = (Place::new(system), count.to_string());
-        let mut filling = Process::start(&[system, &place.address, "fill", &count]);
-        filling.go();
-        let () = filling.report();
-        drop(filling);
-        Box::new(move || alone(&place, &[system], &["replay", &count]))
+        fill(&place, system, &["fill", &count]);
+        Box::new(move || alone(&place, system, &["replay", &count]))
+    }
+}
+
+/// Callers in one process, and as many server processes.
+pub fn requests(system: &'static str, callers: usize, servers: usize) -> impl Fn(&Options) -> Measure {
+    move |options| {
+        let (seconds, callers) = (seconds(options), callers.to_string());
+        Box::new(move || {
+            let place = Place::new(system);
+            let start = |role: &[&str]| start(system, &place.address, role);
+            let mut serving: Vec<Process> = (0..servers).map(|_| start(&["serve"])).collect();
+            serving.iter_mut().for_each(Process::go);
+            let mut caller = start(&["request", &seconds, &callers]);
+            let others = Watch::start(serving.iter().map(Process::pid).chain(place.servers()).collect());
+            caller.go();
+            let report: Report = caller.report();
+            Sample::new(&report, others.stop())
+        })
+    }
+}
+
+/// So many jobs wait whenever it is measured.
+pub fn claims(
+    system: &'static str,
+    level: &'static str,
+    batch: usize,
+    waiting: usize,
+) -> impl Fn(&Options) -> Measure {
+    move |options| {
+        let (seconds, batch, waiting) = (seconds(options), batch.to_string(), waiting.to_string());
+        Box::new(move || {
+            let place = Place::new(system);
+            fill(&place, system, &["enqueue", &waiting]);
+            alone(&place, system, &["claim", level, &seconds, &batch, &waiting])
+        })
+    }
+}
+
+/// A system's jobs that take long to enqueue: that is done when they are first wanted, and every measurement takes from
+/// them.
+pub struct Backlog {
+    system: &'static str,
+    waiting: usize,
+    place: OnceCell<Place>,
+}
+
+impl Backlog {
+    pub fn new(system: &'static str, waiting: usize) -> Rc<Self> {
+        Rc::new(Self { system, waiting, place: OnceCell::new() })
+    }
+
+    pub fn claims(
+        self: &Rc<Self>,
+        level: &'static str,
+        batch: usize,
+    ) -> impl Fn(&Options) -> Measure + use<> {
+        let this = Rc::clone(self);
+        move |options| {
+            this.place();
+            let (seconds, batch, waiting) = (seconds(options), batch.to_string(), this.waiting.to_string());
+            let this = Rc::clone(&this);
+            Box::new(move || alone(this.place(), this.system, &["claim", level, &seconds, &batch, &waiting]))
+        }
+    }
+
+    fn place(&self) -> &Place {
+        self.place.get_or_init(|| {
+            let place = Place::new(self.system);
+            fill(&place, self.system, &["enqueue", &self.waiting.to_string()]);
+            place
+        })
+    }
+}
+
+fn seconds(options: &Options) -> String {
+    options.time.as_secs_f64().to_string()
+}
+
+/// Before anything is measured. The files are on the disk afterwards, so that no measurement waits for that.
+fn fill(place: &Place, system: &str, role: &[&str]) {
+    let mut filling = start(system, &place.address, role);
+    filling.go();
+    let () = filling.report();
+    drop(filling);
+    for file in std::fs::read_dir(place.folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::File::open(path).unwrap().sync_all().unwrap();
+        }
     }
 }
 
 /// One process does it all, but for what the server does.
-fn alone(place: &Place, system: &[&str], role: &[&str]) -> Sample {
-    let mut process = Process::start(&[system, &[&place.address], role].concat());
+fn alone(place: &Place, system: &str, role: &[&str]) -> Sample {
+    let mut process = start(system, &place.address, role);
     let server = Watch::start(place.servers());
     process.go();
     let report: Report = process.report();
@@ -107,7 +195,8 @@ pub fn idle(system: &'static str) -> impl Fn(&Options) -> Measure {
         let time = options.idle();
         Box::new(move || {
             let place = Place::new(system);
-            let mut process = start_idle(system, &place.address);
+            let streams = STREAMS_WHEN_IDLE.to_string();
+            let mut process = start(system, &place.address, &["idle", &streams, "idle"]);
             process.go();
             sleep(CALMS_DOWN);
             let pids: Vec<u32> = place.servers().into_iter().chain([process.pid()]).collect();
@@ -121,13 +210,12 @@ pub fn idle(system: &'static str) -> impl Fn(&Options) -> Measure {
     }
 }
 
-fn start_idle(system: &str, address: &str) -> Process {
-    let streams = STREAMS_WHEN_IDLE.to_string();
+fn start(system: &str, address: &str, role: &[&str]) -> Process {
     if system == "effectum" {
         let mut command = super::effectum::program();
-        command.args([address, "idle", &streams]);
-        Process::spawn(command).expect("effectum idles")
+        command.arg(address).args(role);
+        Process::spawn(command).expect("effectum gets ready")
     } else {
-        Process::start(&[system, address, "idle", &streams, "idle"])
+        Process::start(&[&[system, address], role].concat())
     }
 }

@@ -1,9 +1,11 @@
 //! JetStream: file storage, the settings as they come. Every publish waits for its acknowledgement, which does not mean
-//! that it is flushed. Readers are ordered consumers.
+//! that it is flushed. Readers are ordered consumers, and who works is a durable pull consumer.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{Config, StorageType, Stream};
@@ -13,7 +15,7 @@ use futures_util::StreamExt;
 
 use super::{Role, runtime};
 use crate::measure::{self, Meter, micros};
-use crate::payload::{FILTER, PAYLOAD, SUBJECT, stamped};
+use crate::payload::{FILTER, PAYLOAD, SIZE, SUBJECT, stamped};
 use crate::process::{ready, report};
 use crate::sample::Report;
 
@@ -35,7 +37,7 @@ pub fn play(address: &str, role: Role) {
             ready();
             report(&runtime.block_on(in_flight(&context, |_, elapsed| elapsed < time)));
         }
-        Role::Fill { count } => {
+        Role::Fill { count } | Role::Enqueue { count } => {
             runtime.block_on(in_flight(&context, |sent, _| sent < count));
             super::super::filled();
         }
@@ -65,6 +67,14 @@ pub fn play(address: &str, role: Role) {
             };
             let _idle: Vec<_> = (0..streams).map(consume).collect();
             super::super::idle();
+        }
+        Role::Serve | Role::Request { .. } => panic!("requests are those of core NATS"),
+        Role::Claim(claim) => {
+            let workers = runtime.block_on(workers(&stream));
+            ready();
+            report(&measure::claims(claim.time, claim.batch, || {
+                runtime.block_on(fetch_and_ack(&workers, claim.batch))
+            }));
         }
     }
 }
@@ -121,4 +131,26 @@ async fn replay(client: &Client, stream: &Stream, count: usize) -> (usize, usize
         bytes += messages.next().await.unwrap().unwrap().message.payload.len();
     }
     (count, bytes)
+}
+
+async fn workers(stream: &Stream) -> PullConsumer {
+    let config = pull::Config {
+        durable_name: Some("workers".to_owned()),
+        filter_subject: SUBJECT.to_owned(),
+        ..Default::default()
+    };
+    stream.create_consumer(config).await.unwrap()
+}
+
+/// An acknowledgement is not waited for: the next fetch goes the same way, so that the server has had it by then.
+async fn fetch_and_ack(workers: &PullConsumer, batch: usize) -> usize {
+    let mut messages = workers.fetch().max_messages(batch).messages().await.unwrap();
+    let mut done = 0;
+    while let Some(message) = messages.next().await {
+        let message = message.unwrap();
+        assert_eq!(message.payload.len(), SIZE);
+        message.ack().await.unwrap();
+        done += 1;
+    }
+    done
 }
