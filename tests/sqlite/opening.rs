@@ -216,6 +216,12 @@ async fn a_file_made_by_every_released_schema_still_opens() {
         );
         bus.publish("fixture.now", "new").await.unwrap();
         assert_eq!(crate::next(&mut stream).await.unwrap().text(), Some("new"));
+        let service = bus.serve("fixture.job", |_: rowbus::Call| async { Ok("done") }).await.unwrap();
+        assert_eq!(bus.request("fixture.job", "").await.unwrap().text(), Some("done"), "{fixture:?}");
+        let left = "SELECT count(*) FROM bus_requests WHERE kind = 'job' AND state != 'done'";
+        let left = || place.sql().query_row(left, [], |row| row.get::<_, i64>(0)).unwrap();
+        crate::until("the job that it holds is done", || left() == 0).await;
+        service.stop().await.unwrap();
         opened += 1;
     }
     assert!(opened > 0);

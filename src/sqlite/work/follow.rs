@@ -69,7 +69,7 @@ impl Work {
             let pids: Vec<u32> =
                 living.iter().filter_map(pid).filter_map(|pid| u32::try_from(pid).ok()).collect();
             let all = self.deaths.as_ref().is_some_and(|deaths| deaths.watch(&pids));
-            let unwatched = !living.is_empty() && !(all && pids.len() == living.len());
+            let unwatched = !living.is_empty() && (!all || pids.len() != living.len());
             chores.look_for_deaths_at = unwatched.then(|| Instant::now() + DEATHS_EVERY);
             chores.watched = living;
         }

@@ -11,6 +11,12 @@ mod value;
 /// The table's name, as the quarantine knows it.
 pub(crate) const TABLE: &str = "bus_requests";
 
+/// A statement, how many parameters it takes, and what its plan is to name.
+#[cfg(test)]
+type Plan = (&'static str, usize, &'static str);
+#[cfg(test)]
+const BY_KEY: &str = "SEARCH bus_requests USING INTEGER PRIMARY KEY";
+
 #[cfg(test)]
 mod plans {
     use crate::sqlite::tables::events::tests::{log, plan};
@@ -29,9 +35,3 @@ mod plans {
         }
     }
 }
-
-/// A statement, how many parameters it takes, and what its plan is to name.
-#[cfg(test)]
-type Plan = (&'static str, usize, &'static str);
-#[cfg(test)]
-const BY_KEY: &str = "SEARCH bus_requests USING INTEGER PRIMARY KEY";
