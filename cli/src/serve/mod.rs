@@ -97,6 +97,9 @@ enum TaskWork {
     Command { line: OsString, parts: bool },
 }
 
+/// A command that takes too long is killed, and that is its answer: the lease has to last until it was written.
+const AFTERWARDS: Duration = Duration::from_secs(10);
+
 impl ServeArgs {
     pub(crate) fn check(self) -> Result<Task> {
         let task = Task {
@@ -116,7 +119,7 @@ impl ServeArgs {
 
 impl Task {
     fn service(&self, concurrency: usize) -> Serve {
-        Serve::on(&self.filter).concurrency(concurrency).max_run(self.max_run)
+        Serve::on(&self.filter).concurrency(concurrency).max_run(self.max_run.saturating_add(AFTERWARDS))
     }
 }
 

@@ -150,12 +150,10 @@ impl Work {
             of.services.forget(id);
         });
         // Dropped with the future, it ends the service.
-        let runtime = tokio::runtime::Handle::current();
         let handle = PumpHandle::new(Arc::clone(&pump), move || {
             work.services.leave(id);
-            // Begun at once, whether somebody waits for it or not.
-            let told = runtime.spawn(async move { work.announce().await });
-            Box::pin(async move { drop(told.await) })
+            work.announce_some_time();
+            Box::pin(async move { work.written().await })
         });
         self.announce().await?;
         if self.closing.load(Ordering::SeqCst) {
@@ -290,6 +288,19 @@ impl Work {
     /// Ends everybody's wait; after the last of them was written down.
     pub(crate) fn end_calls(&self) {
         self.callers.fail(&Error::closed());
+    }
+
+    fn announce_some_time(&self) {
+        if let Some(registration) = self.announcement() {
+            self.links.write_some_time(registration);
+        }
+    }
+
+    /// Returns when what is queued was written, or could not be.
+    async fn written(&self) {
+        if let Some(writer) = self.links.writer() {
+            let _ = writer.run(Consume { consumed: Vec::new() }).await;
+        }
     }
 
     /// Has others know which subjects are served here.
