@@ -31,8 +31,10 @@ pub(crate) struct Pump {
     handler: Arc<dyn Handler>,
     runtime: Handle,
     state: Mutex<State>,
-    /// Something has changed for who waits for the end.
+    /// Something has changed for who waits until nothing runs.
     progress: Notify,
+    /// It has ended. Apart from the other, which each step gives: some wait for the end as long as it runs.
+    over: Notify,
 }
 
 #[derive(Default)]
@@ -122,8 +124,9 @@ struct Begun {
 /// How long a service that has ended tries to write down what it has done.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Requests that are taken in one step: others are to write in between.
-const AT_ONCE: usize = 256;
+/// Requests that are taken in one step, at most: others write in between, and handlers run while the next are taken. So few
+/// are no matter for a runtime's thread.
+const AT_ONCE: usize = 64;
 
 /// Between tries to write what could not be written.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -139,6 +142,7 @@ impl Pump {
             runtime: Handle::current(),
             state: Mutex::new(state),
             progress: Notify::new(),
+            over: Notify::new(),
         });
         let lives = EndsWith(Arc::clone(&pump));
         pump.runtime.spawn(async move { lives.0.ended().await });
@@ -305,21 +309,22 @@ impl Pump {
             running.call.abandon();
         }
         self.progress.notify_waiters();
+        self.over.notify_waiters();
     }
 
     /// Returns when the service has ended.
     pub(crate) async fn ended(&self) -> Option<Error> {
         loop {
-            let progress = self.progress.notified();
-            let mut progress = std::pin::pin!(progress);
-            progress.as_mut().enable();
+            let over = self.over.notified();
+            let mut over = std::pin::pin!(over);
+            over.as_mut().enable();
             {
                 let state = self.state();
                 if state.phase == Phase::Ended {
                     return state.error.clone();
                 }
             }
-            progress.await;
+            over.await;
         }
     }
 
@@ -420,6 +425,7 @@ impl Pump {
             state.phase = Phase::Ended;
             drop(state);
             self.progress.notify_waiters();
+            self.over.notify_waiters();
         }
         None
     }

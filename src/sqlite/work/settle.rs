@@ -15,7 +15,7 @@ use crate::sqlite::work::claim::Claim;
 use crate::sqlite::work::{Work, fate};
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
-/// Attempts that have finished or are to begin above which a step is no matter for a runtime's thread.
+/// Finished attempts above which a step is no matter for a runtime's thread.
 const LONG: usize = 64;
 
 /// Rows that are removed for each job that is done; above 1, so that the table shrinks.
@@ -85,7 +85,7 @@ impl Operation for Settle {
     }
 
     fn is_long(&self) -> bool {
-        self.finished.len().max(self.most) > LONG
+        self.finished.len() > LONG
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Settled, Failure> {
