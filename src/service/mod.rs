@@ -5,6 +5,7 @@ mod catch;
 mod desk;
 mod handle;
 mod pump;
+mod steps;
 #[cfg(test)]
 mod tests;
 
