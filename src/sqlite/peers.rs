@@ -212,7 +212,7 @@ impl Operation for Register {
         Ok(())
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.held.registered.store(true, Ordering::Relaxed);
     }
 }

@@ -179,7 +179,7 @@ where
         }
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.timers_changed();
     }
 }
@@ -211,5 +211,32 @@ impl From<rusqlite::Error> for Error {
             return Self::with_source(ErrorKind::InvalidOption, message, error);
         }
         fault::error("a statement failed", error)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sqlite::wake::{Bell, WakeBits};
+
+    #[tokio::test]
+    async fn a_transaction_rings_for_what_it_has_changed_and_not_for_the_hosts_own_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = SqliteBus::open(folder.path().join("app.db")).await.unwrap();
+        let bell = Bell::open(bus.path());
+        // It says that it is there behind its opening.
+        while bus.peers().await.unwrap().is_empty() {}
+        let rung_by = async |sql: &'static str| {
+            let armed = bell.arm(WakeBits::EVERYTHING);
+            bus.transaction(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
+            armed.sleep(Duration::ZERO)
+        };
+        assert!(!rung_by("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)").await);
+        assert!(rung_by("INSERT INTO bus_events (subject) VALUES ('a')").await);
+        assert!(rung_by("INSERT INTO bus_requests (subject) VALUES ('a')").await);
+        assert!(!rung_by("UPDATE mine SET x = 2").await);
     }
 }

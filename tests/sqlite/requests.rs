@@ -131,10 +131,10 @@ async fn a_lease_is_renewed_while_its_handler_runs_and_runs_out_after_max_run() 
         async move {
             if first {
                 call.cancelled().await;
-                told.add_permits(1);
-                // Its answer counts no more, and it is told so.
-                let late = call.reply("late").await.unwrap_err();
-                assert_eq!(late.kind(), ErrorKind::LeaseLost);
+                // Its answer counts no more, and it is told so. (A panic in a handler would be no failure of the test.)
+                if call.reply("late").await.is_err_and(|late| late.kind() == ErrorKind::LeaseLost) {
+                    told.add_permits(1);
+                }
                 return Ok(String::from("late"));
             }
             Ok(format!("attempt {}", call.attempt()))
@@ -155,7 +155,7 @@ async fn a_lease_is_renewed_while_its_handler_runs_and_runs_out_after_max_run() 
     clocks.pass(4_000);
     bus.nudge();
     assert_eq!(job.reply().await.unwrap().text(), Some("attempt 2"));
-    cancelled.acquire().await.unwrap().forget();
+    tokio::time::timeout(PATIENCE, cancelled.acquire()).await.expect("it is told").unwrap().forget();
     service.stop().await.unwrap();
 }
 

@@ -74,7 +74,7 @@ impl Operation for SeeTo {
         }
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.look_for_replies();
     }
 }

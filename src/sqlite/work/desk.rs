@@ -21,22 +21,21 @@ impl Desk for Work {
     ) -> BoxFuture<'_, Result<Settled>> {
         let serve = Arc::clone(service);
         Box::pin(async move {
-            // What is finished while the bus closes is still written.
-            let writer = self.links.writer().ok_or_else(crate::Error::closed)?;
+            let writer = self.last_writer()?;
             writer.run(Settle::new(self.me()?, serve, finished, most)).await
         })
     }
 
     fn part(&self, ticket: Ticket, number: u32, part: Response) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let writer = self.links.writer().ok_or_else(crate::Error::closed)?;
+            let writer = self.last_writer()?;
             writer.run(SendPart { work: self.me()?, ticket, number, part }).await
         })
     }
 
     fn extend(&self, ticket: Ticket, until: i64) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let writer = self.links.writer().ok_or_else(crate::Error::closed)?;
+            let writer = self.last_writer()?;
             writer.run(Extend { ticket, until }).await
         })
     }

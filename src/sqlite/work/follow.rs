@@ -27,6 +27,8 @@ pub(super) struct Chores {
 }
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// After a sweep that has left something.
+const SWEEP_ON: Duration = Duration::from_secs(1);
 /// Before something that could not be done at once is tried again.
 const SHORT: Duration = Duration::from_millis(20);
 /// What is slept at most between looks for the death of processes whose end nobody tells.
@@ -91,7 +93,7 @@ impl Work {
         {
             let mut chores = self.chores();
             if through.is_some() || past {
-                chores.sweep_at = Some(now + DEATHS_EVERY);
+                chores.sweep_at = Some(now + SWEEP_ON);
             }
             chores.swept_through = through.unwrap_or(after);
         }
@@ -112,7 +114,7 @@ impl Work {
         let work = self.me()?;
         let (renewals, next) = self.services.renewals(awake);
         if !renewals.is_empty() {
-            self.links.write_some_time(Renew::new(std::sync::Arc::clone(&work), renewals));
+            self.links.write_some_time(Renew { work: std::sync::Arc::clone(&work), renewals });
         }
         let mut timers = self.timers();
         let mut dead = Vec::new();

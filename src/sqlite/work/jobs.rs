@@ -68,7 +68,7 @@ impl Operation for Enqueue {
         self.jobs.iter().map(|job| enqueue(tx, job).map_err(Failure::from)).collect()
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         if self.jobs.iter().any(NewJob::has_time) {
             self.work.timers_changed();
         }
@@ -123,7 +123,7 @@ impl Operation for Cancel {
         Ok(true)
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.stop_cancelled();
         self.work.look_for_replies();
     }

@@ -333,6 +333,11 @@ impl Work {
 
     fn writer(&self) -> Result<Arc<Writer>> {
         self.check_open()?;
+        self.last_writer()
+    }
+
+    /// For what is finished while the bus closes, and still written.
+    fn last_writer(&self) -> Result<Arc<Writer>> {
         self.links.writer().ok_or_else(Error::closed)
     }
 

@@ -56,7 +56,7 @@ impl Operation for Ask {
         Ok(())
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         // The caller has given up between the two.
         if self.waiter.is_abandoned() {
             self.work.give_up(&self.waiter);
@@ -117,7 +117,7 @@ impl Operation for Withdraw {
         Ok(())
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.stop_cancelled();
     }
 }

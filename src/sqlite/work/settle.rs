@@ -1,6 +1,6 @@
 //! The step of a service: what has finished is written down, and what is next is taken, in one transaction.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::publish::Durability;
@@ -27,7 +27,6 @@ pub(crate) struct Settle {
     pub(crate) finished: Arc<Vec<Finished>>,
     pub(crate) most: usize,
     pub(crate) durability: Durability,
-    stale: Mutex<Vec<Ticket>>,
 }
 
 impl Settle {
@@ -41,7 +40,7 @@ impl Settle {
         // and a release lose with the power is lost with the processes that they are for.
         let flush = finished.iter().any(|f| !f.traits.is_request && !matches!(f.verdict, Verdict::Released));
         let durability = if flush { work.options().durability } else { Durability::Relaxed };
-        Self { work, serve, finished, most, durability, stale: Mutex::default() }
+        Self { work, serve, finished, most, durability }
     }
 
     fn settle(&self, tx: &mut Tx<'_>, finished: &Finished) -> rusqlite::Result<bool> {
@@ -106,19 +105,17 @@ impl Operation for Settle {
         let mut claim = Claim { serve, peer, most, taken: Vec::new(), in_vain: 0 };
         let more = self.work.in_round(&serve.filter, |round, wakes| claim.run(tx, round, wakes))?;
         tx.changed_requests(WakeBits::NOTHING);
-        self.stale.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&stale);
         Ok(Settled { stale, claimed: claim.taken, more })
     }
 
     /// Who waits in this process need not wait for the file to be read.
-    fn committed(&self) {
+    fn committed(&self, settled: &Settled) {
         if self.work.callers.is_empty() {
             return;
         }
-        let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
         let mut complete = true;
         for Finished { ticket, traits, verdict } in
-            self.finished.iter().filter(|f| !stale.contains(&f.ticket))
+            self.finished.iter().filter(|f| !settled.stale.contains(&f.ticket))
         {
             let sequence = ticket.sequence;
             complete &= match verdict {
@@ -169,7 +166,7 @@ impl Operation for SendPart {
         Ok(())
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.look_for_replies();
     }
 }

@@ -1,6 +1,6 @@
 //! What time and death ask for: leases are renewed, what is due is made ready, and what the dead held is given to others.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::publish::Durability;
 use crate::service::{Renewal, Ticket};
@@ -15,27 +15,20 @@ use crate::sqlite::writer::{Failure, Operation, Tx};
 /// Rows of a kind that one step sees to, so that it is short.
 const STEP: usize = 128;
 
-/// Renews leases.
+/// Renews leases; gives those that are lost.
 pub(crate) struct Renew {
     pub(crate) work: Arc<Work>,
     pub(crate) renewals: Vec<Renewal>,
-    lost: Mutex<Vec<Ticket>>,
-}
-
-impl Renew {
-    pub(crate) fn new(work: Arc<Work>, renewals: Vec<Renewal>) -> Self {
-        Self { work, renewals, lost: Mutex::default() }
-    }
 }
 
 impl Operation for Renew {
-    type Output = ();
+    type Output = Vec<Ticket>;
 
     fn durability(&self) -> Durability {
         Durability::Relaxed
     }
 
-    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<Ticket>, Failure> {
         let mut lost = Vec::new();
         for Renewal { ticket, until } in &self.renewals {
             if claim::renew(tx.conn, ticket.sequence, ticket.attempt, *until)? == 0 {
@@ -43,12 +36,10 @@ impl Operation for Renew {
             }
         }
         tx.changed_requests(WakeBits::NOTHING);
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
-        Ok(())
+        Ok(lost)
     }
 
-    fn committed(&self) {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+    fn committed(&self, lost: &Vec<Ticket>) {
         lost.iter().for_each(|ticket| self.work.stop(*ticket));
     }
 }
@@ -99,7 +90,7 @@ impl Operation for Tidy {
     }
 
     /// There may be more than a step.
-    fn committed(&self) {
+    fn committed(&self, _: &Self::Output) {
         self.work.timers_changed();
     }
 }

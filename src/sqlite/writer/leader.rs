@@ -78,7 +78,7 @@ impl Leader {
         match (committed, outcome) {
             (Ok(()) | Err(NotCommitted::Failed(_)), Some(Err(refusal))) => Ok(Err(refusal)),
             (Ok(()), Some(Ok(output))) => {
-                operation.committed();
+                operation.committed(&output);
                 Ok(Ok(output))
             }
             (Err(NotCommitted::Failed(error)), _) => Ok(Err(error)),

@@ -25,8 +25,8 @@ pub(crate) trait Operation: Send + 'static {
     /// An operation that refuses leaves nothing behind: it looks before it writes, or has a savepoint.
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure>;
 
-    /// Called when what it has written is committed.
-    fn committed(&self) {}
+    /// Called when what it has written is committed, with what its caller gets.
+    fn committed(&self, _: &Self::Output) {}
 
     /// Whether it has a transaction of its own, since it may do anything to it. Then it is applied once at most.
     fn is_alone(&self) -> bool {
@@ -125,7 +125,6 @@ impl<'c> Tx<'c> {
     /// What was appended is not certain to be all there is: readers of this process look into the file.
     pub(crate) fn hand_nothing_over(&mut self) {
         self.appended.events.clear();
-        self.appended.count += 1;
     }
 
     /// What was appended so far was rolled back.
@@ -209,8 +208,8 @@ impl<O: Operation> Queued for Waiting<O> {
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {
-        if committed.is_ok() && matches!(self.outcome, Some(Ok(_))) {
-            self.operation.committed();
+        if let (Ok(()), Some(Ok(output))) = (&committed, &self.outcome) {
+            self.operation.committed(output);
         }
         let outcome = match (committed, self.outcome) {
             // A refusal stands whatever became of the neighbours.
