@@ -1,7 +1,43 @@
-//! The shape of every asynchronous call behind a trait object.
+//! The shape of every asynchronous call behind a trait object, and giving way to others.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
 
 /// A boxed future, so that [`Messenger`](crate::Messenger) and [`Source`](crate::Source) can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Goes to the end of the queue of tasks, from where every thread of the runtime may take it up; what was woken on this
+/// thread has its turn first. tokio's own `yield_now` waits for this very thread, which whatever runs next may block.
+pub(crate) async fn yield_to_all() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_yields_is_taken_up_by_another_thread_if_the_next_task_blocks_this_one() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (go, wait) = channel::<()>();
+        let yields = runtime.spawn(async move {
+            let blocks = tokio::spawn(async move { wait.recv_timeout(Duration::from_secs(20)).is_ok() });
+            yield_to_all().await;
+            let _ = go.send(());
+            blocks.await.unwrap()
+        });
+        assert!(runtime.block_on(yields).unwrap());
+    }
+}

@@ -126,6 +126,7 @@ macro_rules! __conformance_cases {
                 a_handlers_panic_is_handler_and_its_service_goes_on
                 a_reply_that_is_too_large_is_handler_and_its_service_goes_on
                 a_handler_that_blocks_its_thread_does_not_stop_other_calls
+                a_reply_reaches_its_caller_though_the_next_handler_blocks_its_thread
             }
             waiting {
                 no_answer_in_time_is_request_timeout_and_the_handler_is_cancelled

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::fixture::Fixture;
-use super::support::{ask, asked, heard, joined, spawn_call, told, within};
+use super::support::{Gate, ask, asked, heard, joined, spawn_call, told, within};
 use crate::call::Call;
 use crate::defaults::MAX_PAYLOAD;
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
-use crate::handler::HandlerError;
+use crate::handler::{HandlerError, handler_fn};
 use crate::reply::Response;
 use crate::request::Request;
+use crate::serve::Serve;
 
 pub(super) async fn a_handlers_error_is_handler_with_its_message_code_and_body(fixture: &Fixture) {
     let service = fixture.second().serve("a", |call: Call| async move {
@@ -138,6 +139,49 @@ pub(super) async fn a_handler_that_blocks_its_thread_does_not_stop_other_calls(f
         }
         go.send(()).unwrap();
         assert_eq!(joined(blocking).await.unwrap().text(), Some("block"));
+    }
+    service.stop().await.unwrap();
+}
+
+pub(super) async fn a_reply_reaches_its_caller_though_the_next_handler_blocks_its_thread(fixture: &Fixture) {
+    let (arrived, arrives) = mpsc::channel::<()>();
+    let arrives = Arc::new(Mutex::new(arrives));
+    let (gate, (tell, mut begun)) = (Gate::shut(), told());
+    let serve = Serve::on("a").concurrency(1);
+    let handler = handler_fn({
+        let gate = gate.clone();
+        move |call: Call| {
+            let (arrives, gate, tell) = (Arc::clone(&arrives), gate.clone(), tell.clone());
+            async move {
+                if call.text() == Some("first") {
+                    let _ = tell.send(());
+                    gate.pass().await;
+                    return Ok("".to_owned());
+                }
+                // It would go on by itself, should the case fail.
+                let arrived = arrives.lock().unwrap().recv_timeout(Duration::from_secs(30));
+                Ok(arrived.is_ok().to_string())
+            }
+        }
+    });
+    let service = fixture.bus.serve_with(serve, Arc::new(handler)).await.unwrap();
+    for _ in 0..5 {
+        let first = tokio::spawn({
+            let (bus, arrived) = (Arc::clone(&fixture.bus), arrived.clone());
+            async move {
+                bus.request("a", "first").await.unwrap();
+                arrived.send(()).unwrap();
+            }
+        });
+        heard(&mut begun).await;
+        let second = spawn_call(&fixture.bus, Request::to("a", "second"));
+        // It waits by then, most likely; else it is asked in peace, and answered all the same.
+        for _ in 0..3 {
+            fixture.bus.publish("b", "").await.unwrap();
+        }
+        gate.open(1);
+        assert_eq!(joined(second).await.unwrap().text(), Some("true"));
+        joined(first).await;
     }
     service.stop().await.unwrap();
 }

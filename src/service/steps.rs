@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::call::Call;
 use crate::error::{Error, ErrorKind};
-use crate::future::BoxFuture;
+use crate::future::{BoxFuture, yield_to_all};
 use crate::handler::HandlerError;
 use crate::service::call_state::CallState;
 use crate::service::catch::catch_unwind;
@@ -148,7 +148,14 @@ impl Pump {
             turn.done();
             let mut begun = self.settled(&finished, settled);
             if begun.len() == 1 {
-                let Some(next) = self.next_step() else { return begun.pop() };
+                let Some(next) = self.next_step() else {
+                    // Who was told of what had finished is woken on this thread, and waits for it until it gives way: the
+                    // handler may not.
+                    if !finished.is_empty() {
+                        yield_to_all().await;
+                    }
+                    return begun.pop();
+                };
                 // Whoever has the turn calls no handler: it may block.
                 begun.drain(..).for_each(|call| drop(self.runtime.spawn(Arc::clone(self).task(call))));
                 (turn, step) = next;
@@ -268,20 +275,6 @@ impl Pump {
         };
         self.returned(Finished { ticket: call.ticket, traits: call.traits, verdict });
     }
-}
-
-/// Goes to the end of the queue of tasks, from where every thread of the runtime may take it up. tokio's own `yield_now` would wait
-/// for this thread, which a handler that blocks may hold.
-async fn yield_to_all() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Whether no later try can succeed.

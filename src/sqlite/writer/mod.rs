@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::future::yield_to_all;
 use crate::sqlite::checkpoint::Pause;
 use company::Way;
 use leader::Leader;
@@ -68,7 +69,7 @@ impl Writer {
         if matches!(way, Way::Gather) {
             // Whoever of the company is polled next leads for all; if it is dropped before, the thread does.
             let unattended = CallLeader(self);
-            tokio::task::yield_now().await;
+            yield_to_all().await;
             if let Ok(outcome) = answer.try_recv() {
                 std::mem::forget(unattended);
                 return outcome;
