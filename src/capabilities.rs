@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub waits_for_servers: bool,
     /// `as_durable` gives a bus that keeps jobs.
     pub jobs: bool,
+    /// `as_durable` gives a bus that keeps consumers.
+    pub consumers: bool,
 }
 
 impl Capabilities {

@@ -55,3 +55,19 @@ pub const CLOSE_GRACE: Duration = Duration::from_secs(10);
 pub const PARTS_BUFFER: usize = 64;
 /// A unique key or a key of jobs that run one after the other, in bytes.
 pub const MAX_KEY: usize = 255;
+
+/// How long a delivery of an explicit consumer is held by the member that got it.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Deliveries that the members of a consumer hold at the same time, all together.
+pub const MAX_ACK_PENDING: usize = 1000;
+/// How often an event is delivered before it is given up on.
+pub const MAX_DELIVER: u32 = 20;
+/// What was nacked without a delay comes again after this time at the earliest, so that a handler that gives back at once
+/// does not spin.
+pub const NACK_AT_LEAST: Duration = Duration::from_millis(10);
+/// Matching events that `consumer_info` counts as pending before it says "at least".
+pub const PENDING_COUNTED: usize = 10_000;
+/// A consumer's name, in bytes, as in NATS.
+pub const MAX_CONSUMER_NAME: usize = 255;
+/// Filters of one consumer.
+pub const MAX_CONSUMER_FILTERS: usize = 64;

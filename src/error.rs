@@ -96,11 +96,24 @@ pub enum ErrorKind {
     ServerLost,
     /// A job was cancelled before it was done.
     Cancelled,
-    /// There is no such job, dead letter or reply, or none any more.
+    /// There is no such job, consumer, dead letter or reply, or none any more.
     NotFound,
-    /// The lease on a request has ended: it was given to another server, cancelled or withdrawn. What this one does for it
-    /// changes nothing any more.
+    /// The lease on a request has ended: it was given to another server, cancelled or withdrawn; or a delivery is no longer
+    /// this member's. What this one does for it changes nothing any more.
     LeaseLost,
+    /// A consumer of this name exists, and this setting of it cannot be changed by opening it.
+    #[non_exhaustive]
+    ConsumerMismatch {
+        /// The method of [`Consumer`](crate::Consumer) that was given something else; `start` is `from`.
+        setting: &'static str,
+    },
+    /// A cumulative consumer has failed to handle this event, and stands in front of it: nothing is delivered until it is
+    /// resumed, moved or opened anew.
+    #[non_exhaustive]
+    ConsumerStopped {
+        /// The event that could not be handled.
+        sequence: u64,
+    },
     /// The bus was closed.
     Closed,
     /// The file stayed locked by others until the deadline. Nothing was written.
@@ -199,6 +212,29 @@ impl Error {
     pub fn lease_lost() -> Self {
         let message = "the lease has ended: the request was given to another server, cancelled or withdrawn";
         Self::new(ErrorKind::LeaseLost, message)
+    }
+
+    /// [`ErrorKind::LeaseLost`]: another member, or nobody, has this event now.
+    pub fn delivery_lost(sequence: u64) -> Self {
+        let message = format!(
+            "event {sequence} is no longer this member's: its ack_wait is over, it was settled before, the member has lost its \
+             place, or the consumer was moved or deleted"
+        );
+        Self::new(ErrorKind::LeaseLost, message)
+    }
+
+    /// [`ErrorKind::NotFound`]: a consumer of this name.
+    pub fn no_such_consumer(name: &str) -> Self {
+        Self::new(ErrorKind::NotFound, format!("no consumer {name:?}: it was deleted, or never was"))
+    }
+
+    /// [`ErrorKind::ConsumerStopped`]: what was said of the event that could not be handled.
+    pub fn consumer_stopped(name: &str, sequence: u64, reason: &str) -> Self {
+        let message = format!(
+            "consumer {name:?} stands in front of event {sequence}, which could not be handled: {reason}; \
+             resume it, seek beyond it, or open it anew"
+        );
+        Self::new(ErrorKind::ConsumerStopped { sequence }, message)
     }
 
     /// [`ErrorKind::NotFound`]: a job of this id.

@@ -1,4 +1,4 @@
-//! The shape of every asynchronous call behind a trait object, and giving way to others.
+//! The shape of every asynchronous call behind a trait object, giving way to others, and waiting for many.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,6 +19,25 @@ pub(crate) async fn yield_to_all() {
         Poll::Pending
     })
     .await;
+}
+
+/// What all of these come to, in their order.
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        let mut done = true;
+        for (future, output) in &mut pending {
+            if output.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(ready) => *output = Some(ready),
+                    Poll::Pending => done = false,
+                }
+            }
+        }
+        if done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    pending.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 #[cfg(test)]

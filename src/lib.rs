@@ -59,6 +59,16 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "async")]
+mod consumer;
+#[cfg(feature = "async")]
+mod consumer_info;
+#[cfg(feature = "async")]
+mod consumer_settings;
+#[cfg(feature = "async")]
+mod dead_letter;
+#[cfg(feature = "async")]
+mod delivery;
+#[cfg(feature = "async")]
 mod durable;
 #[cfg(feature = "async")]
 mod ext;
@@ -67,7 +77,11 @@ mod future;
 #[cfg(feature = "async")]
 mod handler;
 #[cfg(feature = "async")]
+mod inbox;
+#[cfg(feature = "async")]
 mod inmem;
+#[cfg(feature = "async")]
+mod job_handle;
 #[cfg(feature = "async")]
 mod mailbox;
 #[cfg(feature = "async")]
@@ -101,11 +115,18 @@ pub use {
     call::{Call, CallControl},
     capabilities::Capabilities,
     clock::{Clock, SystemClock},
-    durable::{Dead, DeadLetter, Durable, DurableExt, Failure, JobHandle, JobId, JobInfo, JobState},
+    consumer::{AckPolicy, Consumer, ConsumerParts, OnFailure},
+    consumer_info::ConsumerInfo,
+    consumer_settings::ConsumerSettings,
+    dead_letter::{Dead, DeadLetter, DeadSource},
+    delivery::{Delivery, DeliveryControl, Settlement},
+    durable::{Durable, DurableExt},
     ext::MessengerExt,
     future::BoxFuture,
     handler::{Handler, HandlerError, handler_fn},
+    inbox::{Inbox, InboxSource},
     inmem::{InMemBuilder, InMemBus},
+    job_handle::{Failure, JobHandle, JobId, JobInfo, JobState},
     messenger::Messenger,
     reply::{Replies, Reply, ReplySource, Response},
     request::{Request, RequestParts},

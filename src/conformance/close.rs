@@ -10,7 +10,8 @@ use super::support::{
     subject, until, within,
 };
 use crate::call::Call;
-use crate::durable::{Dead, DurableExt};
+use crate::dead_letter::Dead;
+use crate::durable::DurableExt;
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
 use crate::filter::Filter;

@@ -8,12 +8,14 @@ use chrono::{TimeDelta, Utc};
 use super::fixture::Fixture;
 use super::support::{ask, asked, durable, heard, heard_all, kind, reply_text, serve_echo, told, within};
 use crate::call::Call;
-use crate::durable::{Dead, DeadLetter, Durable, DurableExt, JobState};
+use crate::dead_letter::{Dead, DeadLetter};
+use crate::durable::{Durable, DurableExt};
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
 use crate::filter::Filter;
 use crate::handler::HandlerError;
 use crate::job::Job;
+use crate::job_handle::JobState;
 use crate::retry::Backoff;
 
 /// All dead letters of a filter.
@@ -75,7 +77,10 @@ pub(super) async fn a_job_whose_attempts_are_exhausted_is_a_dead_letter(fixture:
     let letters = letters(&elsewhere, "a").await;
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
-    assert_eq!((&letter.job, letter.subject.as_str(), letter.reason.as_str()), (job.id(), "a", "exhausted"));
+    assert_eq!(
+        (letter.job().unwrap(), letter.subject.as_str(), letter.reason.as_str()),
+        (job.id(), "a", "exhausted")
+    );
     assert_eq!((letter.payload.as_ref(), letter.headers.get("Trace")), (b"body".as_slice(), Some("7f2c")));
     assert_eq!((letter.attempts, letter.created_at), (3, info.created_at));
     let failures: Vec<_> = letter.failures.iter().map(|one| (one.attempt, one.message.as_str())).collect();
@@ -202,14 +207,14 @@ pub(super) async fn a_requeued_letter_is_the_same_job_with_all_attempts_before_i
     });
     let service = service.await.unwrap();
     for letter in &dead {
-        let reply = within(jobs.reply(letter.job.clone())).await.unwrap();
+        let reply = within(jobs.reply(letter.job().unwrap().clone())).await.unwrap();
         assert_eq!(reply_text(&reply), format!("{} at last", letter.subject));
-        let info = jobs.job(letter.job.clone()).await.unwrap();
+        let info = jobs.job(letter.job().unwrap().clone()).await.unwrap();
         assert_eq!((info.state, info.attempt, info.created_at), (JobState::Done, 1, letter.created_at));
     }
     for _ in &dead {
         let (id, attempt) = heard(&mut calls).await;
-        assert!(attempt == 1 && dead.iter().any(|letter| letter.job.as_str() == id));
+        assert!(attempt == 1 && dead.iter().any(|letter| letter.job().unwrap().as_str() == id));
     }
     service.stop().await.unwrap();
 }
@@ -226,7 +231,7 @@ pub(super) async fn purged_letters_are_gone_for_good(fixture: &Fixture) {
     let left = letters(&jobs, ">").await;
     assert_eq!(left.iter().map(|letter| letter.id).collect::<Vec<_>>(), [dead[2].id]);
     for letter in &dead[..2] {
-        assert_eq!(kind(jobs.job(letter.job.clone()).await), ErrorKind::NotFound);
+        assert_eq!(kind(jobs.job(letter.job().unwrap().clone()).await), ErrorKind::NotFound);
     }
     assert_eq!(jobs.purge(of(">")).await.unwrap(), 1);
     assert_eq!(jobs.requeue(of(">")).await.unwrap(), 0);

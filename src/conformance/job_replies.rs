@@ -7,11 +7,13 @@ use super::support::{
     Gate, ask, asked, durable, heard, joined, kind, poll_once, reply_text, serve_telling, told, within,
 };
 use crate::call::Call;
-use crate::durable::{Dead, DurableExt, JobId, JobState};
+use crate::dead_letter::Dead;
+use crate::durable::DurableExt;
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
 use crate::handler::HandlerError;
 use crate::job::Job;
+use crate::job_handle::{JobId, JobState};
 use crate::reply::Replies;
 use crate::serve::Serve;
 

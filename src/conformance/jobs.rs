@@ -13,11 +13,12 @@ use super::support::{
 };
 use crate::call::Call;
 use crate::defaults::MAX_PAYLOAD;
-use crate::durable::{DurableExt, JobState};
+use crate::durable::DurableExt;
 use crate::error::ErrorKind;
 use crate::ext::MessengerExt;
 use crate::handler::{HandlerError, handler_fn};
 use crate::job::{Job, Unique};
+use crate::job_handle::JobState;
 use crate::request::Request;
 use crate::retry::Backoff;
 use crate::serve::Serve;
@@ -286,7 +287,7 @@ pub(super) async fn an_expired_job_is_a_dead_letter_and_never_run(fixture: &Fixt
     let letters = super::dead::letters(&jobs, ">").await;
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("expired", 0));
-    assert_eq!(&letters[0].job, expired.id());
+    assert_eq!(letters[0].job().unwrap(), expired.id());
     service.stop().await.unwrap();
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::support::{Gate, asked, durable, heard, reply_text, told, within};
 use crate::call::Call;
-use crate::durable::{DurableExt, JobState};
+use crate::durable::DurableExt;
 use crate::error::{ErrorKind, Result};
 use crate::handler::handler_fn;
 use crate::job::Job;
+use crate::job_handle::JobState;
 use crate::serve::Serve;
 
 /// A service whose handlers hold what they take only for a short while.

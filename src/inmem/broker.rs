@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
+use crate::future::join_all;
 use crate::handler::Handler;
 use crate::inmem::callers::Caller;
 use crate::inmem::desk::ServiceDesk;
@@ -142,7 +143,7 @@ impl Broker {
         let stops = pumps.into_iter().map(|pump| async move {
             pump.stop().await;
         });
-        all(stops).await;
+        join_all(stops).await;
     }
 
     /// Ends whatever is left, at once.
@@ -260,14 +261,4 @@ fn runtime() -> Result<Handle> {
         let message = "requests and services need a tokio runtime: this was called outside of one";
         Error::with_source(ErrorKind::Unsupported, message, error)
     })
-}
-
-/// Runs them side by side.
-async fn all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut pending: Vec<_> = futures.map(Box::pin).collect();
-    std::future::poll_fn(|cx| {
-        pending.retain_mut(|future| future.as_mut().poll(cx).is_pending());
-        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
 }

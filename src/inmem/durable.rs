@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::durable::{Dead, DeadLetter, Durable, JobHandle, JobId, JobInfo};
-use crate::error::Result;
+use crate::consumer::Consumer;
+use crate::consumer_info::ConsumerInfo;
+use crate::dead_letter::{Dead, DeadLetter};
+use crate::durable::Durable;
+use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
+use crate::inbox::Inbox;
 use crate::inmem::InMemBus;
 use crate::inmem::broker::State;
 use crate::inmem::callers::Caller;
 use crate::inmem::requests::Now;
 use crate::job::Job;
+use crate::job_handle::{JobHandle, JobId, JobInfo};
 use crate::reply::Replies;
 use crate::subject::Subject;
+use crate::subscribe::StartAt;
 
 impl InMemBus {
     fn submit_now(&self, jobs: Vec<Job>) -> Result<Vec<JobHandle>> {
@@ -90,5 +96,33 @@ impl Durable for InMemBus {
 
     fn purge(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move { self.step(|state, _| state.requests.purge(&which)) })
+    }
+
+    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
     }
 }

@@ -224,6 +224,7 @@ impl Messenger for InMemBus {
             expect_last: true,
             waits_for_servers: true,
             jobs: true,
+            consumers: true,
         }
     }
 }

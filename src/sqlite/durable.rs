@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::durable::{Dead, DeadLetter, Durable, JobHandle, JobId, JobInfo};
-use crate::error::{Error, Result};
+use crate::consumer::Consumer;
+use crate::consumer_info::ConsumerInfo;
+use crate::dead_letter::{Dead, DeadLetter};
+use crate::durable::Durable;
+use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
+use crate::inbox::Inbox;
 use crate::job::Job;
+use crate::job_handle::{JobHandle, JobId, JobInfo};
 use crate::publish::Durability;
 use crate::reply::Replies;
 use crate::sqlite::tables::dead_letters;
@@ -14,6 +19,7 @@ use crate::sqlite::work::dead::{self, Deed, SeeTo};
 use crate::sqlite::work::jobs::{self, Cancel, Enqueue, Hold, NewJob};
 use crate::sqlite::{SqliteBus, off_runtime};
 use crate::subject::Subject;
+use crate::subscribe::StartAt;
 
 impl SqliteBus {
     async fn see_to(&self, deed: Deed, which: Dead) -> Result<u64> {
@@ -126,5 +132,33 @@ impl Durable for SqliteBus {
 
     fn purge(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
         Box::pin(self.see_to(Deed::Purge, which))
+    }
+
+    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
     }
 }

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 
 use crate::clock::SystemClock;
 use crate::defaults::{DEDUP_WINDOW, MAX_PAYLOAD};
-use crate::durable::JobId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
+use crate::job_handle::JobId;
 use crate::publish::{PubAck, Publish};
 use crate::retry::millis;
 use crate::sqlite::publishing::publish;

@@ -227,7 +227,7 @@ impl Messenger for SqliteBus {
         let mut has = Capabilities::none();
         (has.durable, has.replay, has.total_order, has.lossless) = (true, true, true, true);
         (has.atomic_batches, has.deduplication, has.expect_last) = (true, true, true);
-        (has.waits_for_servers, has.jobs) = (true, true);
+        (has.waits_for_servers, has.jobs, has.consumers) = (true, true, true);
         has
     }
 }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use crate::durable::JobId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
+use crate::job_handle::JobId;
 use crate::publish::{Durability, PubAck, Publish};
 use crate::sqlite::publishing::publish;
 use crate::sqlite::work::Work;

@@ -25,7 +25,7 @@ pub(super) fn write_line(out: &mut impl Write, letter: &DeadLetter) -> io::Resul
 /// One alone, for people.
 pub(super) fn write_for_people(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     writeln!(out, "id        {}", letter.id)?;
-    writeln!(out, "job       {}", Escaped(letter.job.as_str().as_bytes()))?;
+    writeln!(out, "job       {}", Escaped(letter.job().map_or("", |job| job.as_str()).as_bytes()))?;
     writeln!(out, "subject   {}", Escaped(letter.subject.as_bytes()))?;
     writeln!(out, "reason    {}", Escaped(letter.reason.as_bytes()))?;
     writeln!(out, "attempts  {}", letter.attempts)?;
@@ -39,7 +39,7 @@ pub(super) fn write_for_people(out: &mut impl Write, letter: &DeadLetter) -> io:
 /// One object, its fields in one order.
 pub(super) fn write_json(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     write!(out, "{{\"id\":{},\"job\":", letter.id)?;
-    json::string(out, letter.job.as_str())?;
+    json::string(out, letter.job().map_or("", |job| job.as_str()))?;
     out.write_all(b",\"subject\":")?;
     json::string(out, &letter.subject)?;
     out.write_all(b",\"reason\":")?;
@@ -62,7 +62,12 @@ mod tests {
 
     fn written(write: fn(&mut Vec<u8>, &DeadLetter) -> io::Result<()>) -> String {
         let time = DateTime::from_timestamp_millis(1_795_417_500_123).unwrap();
-        let mut letter = DeadLetter::new(7, "an-id".into(), Subject::new("mail.send").unwrap(), "exhausted");
+        let mut letter = DeadLetter::new(
+            7,
+            rowbus::DeadSource::Job("an-id".into()),
+            Subject::new("mail.send").unwrap(),
+            "exhausted",
+        );
         (letter.attempts, letter.created_at, letter.died_at) = (1, time, time);
         letter.failures = vec![Failure::new(1, time, "no\x1broute")];
         letter.payload = b"to: \x07ada\n".to_vec().into();

@@ -6,12 +6,17 @@ use std::task::{Context, Poll};
 
 use crate::capabilities::Capabilities;
 use crate::conformance::cases;
-use crate::durable::{Dead, DeadLetter, Durable, JobHandle, JobId, JobInfo};
+use crate::consumer::Consumer;
+use crate::consumer_info::ConsumerInfo;
+use crate::dead_letter::{Dead, DeadLetter};
+use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
 use crate::handler::Handler;
+use crate::inbox::Inbox;
 use crate::inmem::InMemBus;
 use crate::job::{Job, RunAt};
+use crate::job_handle::{JobHandle, JobId, JobInfo};
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{PubAck, Publish};
@@ -19,6 +24,7 @@ use crate::reply::{Replies, Reply, ReplySource};
 use crate::request::Request;
 use crate::serve::{Serve, Service};
 use crate::subject::Subject;
+use crate::subscribe::StartAt;
 use crate::subscribe::{Subscribe, Subscription};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -220,6 +226,34 @@ impl Durable for Faulty {
             return Box::pin(async { Ok(1) });
         }
         self.bus.purge(which)
+    }
+
+    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    }
+
+    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::row::{Lease, Row, State, Terms, time};
 use super::{Now, Requests};
-use crate::durable::Failure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::handler::HandlerError;
+use crate::job_handle::Failure;
 use crate::reply::{Reply, Response};
 use crate::service::{Claimed, Finished, Ticket, Verdict};
 use crate::subject::Subject;

@@ -2,7 +2,7 @@
 
 use super::row::{Letter, Parts, Row, State, Terms};
 use super::{Now, Requests};
-use crate::durable::{Dead, DeadLetter};
+use crate::dead_letter::{Dead, DeadLetter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Unique;
 use crate::message::Message;

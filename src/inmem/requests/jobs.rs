@@ -2,8 +2,8 @@
 
 use super::row::{Row, State};
 use super::{Now, Requests};
-use crate::durable::JobInfo;
 use crate::error::{Error, ErrorKind, Result};
+use crate::job_handle::JobInfo;
 use crate::subject::Subject;
 
 impl Requests {

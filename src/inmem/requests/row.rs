@@ -6,9 +6,10 @@ use std::task::Waker;
 
 use chrono::{DateTime, Utc};
 
-use crate::durable::{DeadLetter, Failure, JobId, JobInfo, JobState};
+use crate::dead_letter::{DeadLetter, DeadSource};
 use crate::error::Result;
 use crate::job::JobParts;
+use crate::job_handle::{Failure, JobId, JobInfo, JobState};
 use crate::message::Message;
 use crate::reply::Reply;
 use crate::retry::Backoff;
@@ -240,7 +241,7 @@ impl Row {
             return None;
         };
         let job = JobId::from(Arc::clone(&self.id));
-        let mut letter = DeadLetter::new(id, job, self.subject().clone(), reason);
+        let mut letter = DeadLetter::new(id, DeadSource::Job(job), self.subject().clone(), reason);
         letter.payload = self.message.payload().clone();
         letter.headers = self.message.headers().clone();
         letter.attempts = self.attempt();

@@ -4,11 +4,12 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::*;
-use crate::durable::{Dead, JobState};
+use crate::dead_letter::Dead;
 use crate::error::ErrorKind;
 use crate::filter::Filter;
 use crate::handler::HandlerError;
 use crate::job::{Job, Unique};
+use crate::job_handle::JobState;
 use crate::reply::Response;
 use crate::request::Request;
 use crate::retry::Backoff;

@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::call::Call;
-use crate::durable::{DurableExt, JobState};
+use crate::durable::DurableExt;
 use crate::handler::handler_fn;
 use crate::job::Job;
+use crate::job_handle::JobState;
 use crate::request::Request;
 use crate::serve::Serve;
 

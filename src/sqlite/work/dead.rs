@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::durable::{Dead, DeadLetter};
+use crate::dead_letter::{Dead, DeadLetter, DeadSource};
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::publish::Durability;
@@ -116,7 +116,12 @@ pub(crate) fn no_such_letter(id: u64) -> Error {
 /// A row as a dead letter; `None` if its subject is none.
 pub(crate) fn letter(row: Letter) -> Option<DeadLetter> {
     let Letter { id, job, subject, body, reason, errors, attempts, created_at, died_at } = row;
-    let mut letter = DeadLetter::new(id.cast_unsigned(), job.into(), Subject::new(&subject).ok()?, reason);
+    let mut letter = DeadLetter::new(
+        id.cast_unsigned(),
+        DeadSource::Job(job.into()),
+        Subject::new(&subject).ok()?,
+        reason,
+    );
     (letter.payload, letter.headers) = body;
     letter.attempts = u32::try_from(attempts).unwrap_or(0);
     letter.failures = failures(&errors);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::durable::{Failure as Failed, JobId, JobInfo, JobState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::JobParts;
+use crate::job_handle::{Failure as Failed, JobId, JobInfo, JobState};
 use crate::publish::Durability;
 use crate::sqlite::tables::queues;
 use crate::sqlite::tables::requests::finish::Outcome;
