@@ -3,6 +3,7 @@
 mod broker;
 mod builder;
 mod callers;
+mod consumers;
 mod dedup;
 mod desk;
 mod durable;
@@ -71,8 +72,9 @@ struct Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        self.shared.close();
+        // Members of consumers read the log as long as the broker lets them.
         self.broker.close();
+        self.shared.close();
     }
 }
 
@@ -169,13 +171,22 @@ impl fmt::Debug for InMemBus {
 /// Each future that waits for no handler is done at its first poll; dropped before, it has done nothing.
 impl Messenger for InMemBus {
     fn send(&self, publish: Publish) -> BoxFuture<'_, Result<PubAck>> {
-        Box::pin(async { self.shared().send(publish.into_parts()?) })
+        Box::pin(async {
+            let parts = publish.into_parts()?;
+            let subject = parts.subject.clone();
+            let ack = self.shared().send(parts)?;
+            self.broker().published(std::iter::once(&subject));
+            Ok(ack)
+        })
     }
 
     fn send_all(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<Vec<PubAck>>> {
         Box::pin(async {
-            let batch = batch.into_iter().map(Publish::into_parts).collect::<Result<_>>()?;
-            self.shared().send_all(batch)
+            let batch = batch.into_iter().map(Publish::into_parts).collect::<Result<Vec<_>>>()?;
+            let subjects: Vec<_> = batch.iter().map(|parts| parts.subject.clone()).collect();
+            let acks = self.shared().send_all(batch)?;
+            self.broker().published(subjects.iter());
+            Ok(acks)
         })
     }
 
