@@ -12,6 +12,7 @@ mod connection;
 mod core;
 mod durable;
 mod fault;
+mod filters;
 mod identity;
 mod in_transaction;
 mod links;
