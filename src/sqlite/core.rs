@@ -8,6 +8,7 @@ use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::Checkpointer;
 use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
+use crate::sqlite::mortality::Mortality;
 use crate::sqlite::open;
 use crate::sqlite::peers::{self, Peer};
 use crate::sqlite::process::Process;
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     writer: Arc<Writer>,
     readers: Readers,
     work: Arc<Work>,
+    mortality: Arc<Mortality>,
     watcher: Arc<Watcher>,
     checkpointer: Arc<Checkpointer>,
     links: Arc<Links>,
@@ -56,7 +58,10 @@ impl Core {
             }),
         });
         let tail = Tail::new(Arc::clone(&watcher), quarantine(&links));
-        let work = Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher));
+        let mortality = Arc::new(Mortality::new(Arc::clone(&links)));
+        let work =
+            Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher), Arc::clone(&mortality));
+        mortality.tell(vec![Arc::downgrade(&work) as _]);
         let _ = chores.set(Arc::downgrade(&work));
         watcher.watch_for(vec![Arc::downgrade(&work) as _, Arc::downgrade(&tail) as _]);
         let checkpointer = Arc::new(Checkpointer::new(opener, identity));
@@ -72,7 +77,18 @@ impl Core {
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
         links.upkeep();
         let (process, readers) = (Process::current(), Readers { log, tail });
-        Ok(Arc::new(Self { path, options, process, writer, readers, work, watcher, checkpointer, links }))
+        Ok(Arc::new(Self {
+            path,
+            options,
+            process,
+            writer,
+            readers,
+            work,
+            mortality,
+            watcher,
+            checkpointer,
+            links,
+        }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -125,6 +141,7 @@ impl Core {
     /// still get it; the last connection to close moves the WAL into the database.
     pub(crate) fn stop(&self) {
         self.work.stop_all();
+        self.mortality.stop();
         self.links.leave();
         self.writer.stop();
         self.work.end_calls();
