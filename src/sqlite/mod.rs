@@ -9,9 +9,11 @@ mod builder;
 mod byte_lock;
 mod checkpoint;
 mod connection;
+mod consume;
 mod core;
 mod deaths;
 mod durable;
+mod failure;
 mod fault;
 mod filters;
 mod identity;
@@ -216,6 +218,7 @@ impl Messenger for SqliteBus {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.core.check_process()?;
+            self.core.consumers().close();
             self.core.work().close().await;
             let core = Arc::clone(&self.core);
             off_runtime(move || {

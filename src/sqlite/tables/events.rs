@@ -205,6 +205,45 @@ pub(crate) fn page(
     Ok(page)
 }
 
+/// What lies behind a place, counted up to a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) matching: u64,
+    /// There is no more than was counted.
+    pub(crate) is_all: bool,
+}
+
+/// Counts what these filters match behind `after`, up to so many, and looks at so many rows at most; loads none of them.
+pub(crate) fn count(
+    conn: &Connection,
+    after: u64,
+    filters: &Filters,
+    (most, most_rows): (usize, usize),
+) -> rusqlite::Result<Counted> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let all = filters.are_everything();
+    let (mut matching, mut looked_at) = (0, 0);
+    let mut count = |mut rows: rusqlite::Rows<'_>, of_subject: bool| -> rusqlite::Result<bool> {
+        while let Some(row) = rows.next()? {
+            looked_at += 1;
+            if all || of_subject || row.get_ref(1)?.as_str().is_ok_and(|text| filters.matches(text)) {
+                matching += 1;
+            }
+            if matching > most || looked_at >= most_rows {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let is_all = match filters.as_subject() {
+        Some(subject) => {
+            count(conn.prepare_cached(OF_SUBJECT_AFTER)?.query((after, subject.as_str()))?, true)?
+        }
+        None => count(conn.prepare_cached(AFTER)?.query([after])?, false)?,
+    };
+    Ok(Counted { matching: matching.min(most) as u64, is_all })
+}
+
 /// Events that follow a place without a gap, and what the reader has to know of the rest.
 #[derive(Debug)]
 pub(crate) struct Adjoining {
@@ -298,6 +337,7 @@ pub(crate) mod tests {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(include_str!("../../../migrations/V1__bus.sql")).unwrap();
         conn.execute_batch(include_str!("../../../migrations/V2__requests.sql")).unwrap();
+        conn.execute_batch(include_str!("../../../migrations/V3__consumers.sql")).unwrap();
         conn
     }
 
