@@ -8,8 +8,8 @@ use rowbus::StartAt;
 
 use crate::duration;
 
-/// The value of `--from`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The value of `--from`, and of other places that mean the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start(pub(crate) StartAt);
 
 const LOOKS_LIKE: &str = "expected new, oldest, last, a sequence, a time with its zone as in 2026-11-23T07:05:00Z, \
