@@ -40,6 +40,17 @@ impl Start {
     }
 }
 
+impl Start {
+    /// As it is read.
+    pub(crate) fn word(&self) -> String {
+        match self.0 {
+            StartAt::Sequence(sequence) => sequence.to_string(),
+            StartAt::LastPerSubject => "last".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -74,6 +85,9 @@ mod tests {
         assert_eq!(parsed("oldest"), Some(StartAt::Oldest));
         assert_eq!(parsed("last"), Some(StartAt::LastPerSubject));
         assert_eq!(parsed("17"), Some(StartAt::Sequence(17)));
+        for text in ["new", "oldest", "last", "17", "2026-11-23T07:05:00.250Z"] {
+            assert_eq!(Start(parsed(text).unwrap()).word(), text);
+        }
     }
 
     #[test]

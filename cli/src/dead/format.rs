@@ -47,7 +47,7 @@ pub(super) fn write_for_people(out: &mut impl Write, letter: &DeadLetter) -> io:
     writeln!(out, "attempts  {}", letter.attempts)?;
     writeln!(out, "{created:<9} {}", rfc3339(letter.created_at))?;
     writeln!(out, "died      {}", rfc3339(letter.died_at))?;
-    write_failures(out, &letter.failures)?;
+    write_failures(out, 10, &letter.failures)?;
     writeln!(out, "body      {}", Escaped(&letter.payload))?;
     write_headers(out, &letter.headers)
 }
