@@ -51,10 +51,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for letter in dead {
         bus.requeue(Dead::Letter(letter.id)).await?;
         // It is the same job, with all of its attempts before it.
-        println!(
-            "requeued: {}",
-            bus.reply(letter.job().expect("jobs alone died here").clone()).await?.text().unwrap_or("?")
-        );
+        if let Some(job) = letter.job() {
+            println!("requeued: {}", bus.reply(job.clone()).await?.text().unwrap_or("?"));
+        }
     }
     mail.stop().await?;
     bus.close().await?;

@@ -115,13 +115,12 @@ pub(crate) fn no_such_letter(id: u64) -> Error {
 
 /// A row as a dead letter; `None` if its subject is none.
 pub(crate) fn letter(row: Letter) -> Option<DeadLetter> {
-    let Letter { id, job, subject, body, reason, errors, attempts, created_at, died_at } = row;
-    let mut letter = DeadLetter::new(
-        id.cast_unsigned(),
-        DeadSource::Job(job.into()),
-        Subject::new(&subject).ok()?,
-        reason,
-    );
+    let Letter { id, source, consumer, subject, body, reason, errors, attempts, created_at, died_at } = row;
+    let source = match consumer {
+        Some(consumer) => DeadSource::event(consumer, source.parse().unwrap_or(0)),
+        None => DeadSource::Job(source.into()),
+    };
+    let mut letter = DeadLetter::new(id.cast_unsigned(), source, Subject::new(&subject).ok()?, reason);
     (letter.payload, letter.headers) = body;
     letter.attempts = u32::try_from(attempts).unwrap_or(0);
     letter.failures = failures(&errors);
