@@ -43,8 +43,10 @@ use crate::subscribe::{Subscribe, Subscription};
 ///
 /// It keeps the whole contract of [`Messenger`] and of [`Durable`], and differs from SQLite in what its [`Capabilities`] say:
 /// nothing outlives the process, and a stream whose reader is too slow for its buffer gets an
-/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up. Jobs end with it, and parts of replies are kept
-/// in memory until their caller reads them. Requests and services need a tokio runtime with its timer.
+/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up. Jobs and consumers end with it, and parts of
+/// replies are kept in memory until their caller reads them. A consumer reads straight from the log, so nothing overflows: it gets
+/// a [`Gap`](crate::ErrorKind::Gap) item where the log has forgotten what it had not delivered. Requests, services and consumers
+/// need a tokio runtime with its timer.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
@@ -90,7 +92,8 @@ impl InMemBus {
     }
 
     /// Takes every event up to this sequence out of the log, as retention does on other backends: to test
-    /// what a program does with a [`Gap`](crate::ErrorKind::Gap). Streams that have begun are not concerned.
+    /// what a program does with a [`Gap`](crate::ErrorKind::Gap). Streams that have begun are not concerned, and consumers with what
+    /// was not delivered to them.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {

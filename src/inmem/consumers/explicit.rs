@@ -160,7 +160,7 @@ impl Explicit {
         let Some(flight) = self.flights.get_mut(&sequence) else {
             return;
         };
-        let message = "it was not acknowledged within the consumer's ack_wait";
+        let message = "it was not acknowledged within its ack_wait";
         flight.failures.push(Failure::new(flight.attempt, time(scene.now.unix), message));
         if flight.attempt >= scene.settings.max_deliver {
             self.give_up(sequence, "exhausted", scene);

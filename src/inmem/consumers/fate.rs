@@ -5,7 +5,6 @@ use crate::consumer_settings::ConsumerSettings;
 use crate::dead_letter::{DeadLetter, DeadSource};
 use crate::defaults::NACK_AT_LEAST;
 use crate::delivery::Settlement;
-use crate::handler::HandlerError;
 use crate::inmem::requests::{Now, chance, one_line, time};
 use crate::job_handle::Failure;
 use crate::message::Message;
@@ -29,7 +28,7 @@ pub(super) enum Fate {
     GivenUp(String),
 }
 
-/// The fate of this attempt; if it failed, a line says how.
+/// The fate of this attempt. If it failed, a line says how, whatever becomes of it.
 pub(super) fn fate(
     scene: &Scene<'_>,
     attempt: u32,
@@ -37,12 +36,19 @@ pub(super) fn fate(
     settlement: &Settlement,
 ) -> Fate {
     let (settings, now) = (scene.settings, scene.now);
+    let mut failed = |message: &str| failures.push(Failure::new(attempt, time(now.unix), one_line(message)));
     let wanted = match settlement {
         Settlement::Ack => return Fate::Done,
-        Settlement::Term(reason) => return Fate::GivenUp(reason.clone()),
-        Settlement::Nack(delay) => delay.map(|delay| now.unix.saturating_add(millis(delay))),
+        Settlement::Term(reason) => {
+            failed(reason);
+            return Fate::GivenUp(reason.clone());
+        }
+        Settlement::Nack(delay) => {
+            failed("nacked");
+            delay.map(|delay| now.unix.saturating_add(millis(delay)))
+        }
         Settlement::Failed(error) => {
-            failures.push(failure(attempt, error, now));
+            failed(error.message());
             if error.is_fatal() {
                 return Fate::GivenUp("failed".to_owned());
             }
@@ -56,10 +62,6 @@ pub(super) fn fate(
     let backoff = || now.unix.saturating_add(pause(first, longest, attempt.into(), chance()));
     let earliest = now.unix.saturating_add(millis(NACK_AT_LEAST));
     Fate::Again(wanted.unwrap_or_else(backoff).max(earliest))
-}
-
-fn failure(attempt: u32, error: &HandlerError, now: Now) -> Failure {
-    Failure::new(attempt, time(now.unix), one_line(error.message()))
 }
 
 impl Scene<'_> {
