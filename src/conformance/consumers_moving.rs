@@ -34,6 +34,8 @@ pub(super) async fn a_consumer_is_moved_back_and_forward_while_it_is_open(fixtur
     let since = log.iter().filter(|event| event.time() >= time).map(text_of).collect::<Vec<_>>();
     for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
         let name = policy.as_str();
+        // The first round publishes one more.
+        let newest = if policy == AckPolicy::Explicit { 5 } else { 6 };
         let mut inbox = open(&bus, Consumer::durable(name).filter("a").ack_policy(policy)).await;
         assert_eq!(acked_texts(&mut inbox, 6).await, numbers(0..6));
         for (to, expected) in [
@@ -41,10 +43,10 @@ pub(super) async fn a_consumer_is_moved_back_and_forward_while_it_is_open(fixtur
             (StartAt::Sequence(acks[4].sequence), numbers(4..6)),
             (StartAt::Sequence(acks[1].sequence), numbers(1..6)),
             (StartAt::Time(time), since.clone()),
-            (StartAt::LastPerSubject, numbers(5..6)),
+            (StartAt::LastPerSubject, numbers(newest..newest + 1)),
         ] {
             elsewhere.seek_consumer(name, to).await.unwrap();
-            let before = &log[6 - expected.len()];
+            let before = &log[6 - expected.len().min(6)];
             let floor = bus.consumer_info(name).await.unwrap().ack_floor;
             assert!(floor < before.sequence(), "{name} to {to:?}: {floor}");
             assert_eq!(acked_where_held(&mut inbox, expected.len()).await, expected, "{name} to {to:?}");
@@ -56,9 +58,9 @@ pub(super) async fn a_consumer_is_moved_back_and_forward_while_it_is_open(fixtur
         assert_eq!(acked_where_held(&mut inbox, 1).await, ["5"]);
         elsewhere.seek_consumer(name, StartAt::Oldest).await.unwrap();
         elsewhere.seek_consumer(name, StartAt::New).await.unwrap();
-        let number = if policy == AckPolicy::Explicit { 6 } else { 7 };
-        publish_numbers(&fixture.bus, "a", number..number + 1).await;
-        assert_eq!(acked_where_held(&mut inbox, 1).await, numbers(number..number + 1), "{name}");
+        let next = newest + 1;
+        publish_numbers(&fixture.bus, "a", next..next + 1).await;
+        assert_eq!(acked_where_held(&mut inbox, 1).await, numbers(next..next + 1), "{name}");
         inbox.leave().await.unwrap();
     }
 }
