@@ -99,6 +99,10 @@ impl Cumulative {
         log: &Log,
         scene: &mut Scene<'_>,
     ) -> Result<Option<Error>> {
+        let is_said = handed.message.sequence() <= wanted.position;
+        if is_said && matches!(settlement, Settlement::Ack) && self.is_held_by(member, handed) {
+            return Ok(None);
+        }
         self.check(member, wanted, handed)?;
         let (sequence, attempt) = (handed.message.sequence(), handed.attempt);
         let failing = self.failing.get(&sequence);
@@ -138,10 +142,17 @@ impl Cumulative {
     /// Whether this member has it still.
     pub(super) fn check(&self, member: u64, wanted: &Wanted, handed: &Handed) -> Result<()> {
         let sequence = handed.message.sequence();
-        let has_place = self.active == Some(member) && self.place == handed.token;
         let is_open = wanted.position < sequence && sequence <= self.read;
         let is_latest = handed.attempt == self.attempt(sequence) && !self.given_up.contains(&sequence);
-        if has_place && is_open && is_latest { Ok(()) } else { Err(Error::delivery_lost(sequence)) }
+        if self.is_held_by(member, handed) && is_open && is_latest {
+            Ok(())
+        } else {
+            Err(Error::delivery_lost(sequence))
+        }
+    }
+
+    fn is_held_by(&self, member: u64, handed: &Handed) -> bool {
+        self.active == Some(member) && self.place == handed.token
     }
 
     /// A consumer that had stopped tries its event again, with nothing behind it.

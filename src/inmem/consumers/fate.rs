@@ -28,7 +28,7 @@ pub(super) enum Fate {
     GivenUp(String),
 }
 
-/// The fate of this attempt. If it failed, a line says how, whatever becomes of it.
+/// The fate of this attempt. If it failed, a line says how.
 pub(super) fn fate(
     scene: &Scene<'_>,
     attempt: u32,
@@ -39,10 +39,8 @@ pub(super) fn fate(
     let mut failed = |message: &str| failures.push(Failure::new(attempt, time(now.unix), one_line(message)));
     let wanted = match settlement {
         Settlement::Ack => return Fate::Done,
-        Settlement::Term(reason) => {
-            failed(reason);
-            return Fate::GivenUp(reason.clone());
-        }
+        // The reason says it all.
+        Settlement::Term(reason) => return Fate::GivenUp(reason.clone()),
         Settlement::Nack(delay) => {
             failed("nacked");
             delay.map(|delay| now.unix.saturating_add(millis(delay)))

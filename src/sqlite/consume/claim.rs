@@ -151,8 +151,9 @@ impl Claim {
         let mut last = None;
         for message in new {
             last = Some(message.sequence());
-            deliveries::lease(tx.conn, (id, message.sequence().cast_signed()), self.peer, until)?;
-            claimed.taken.push(Ready { message: message.clone(), attempt: 1 });
+            if deliveries::lease(tx.conn, (id, message.sequence().cast_signed()), self.peer, until)? > 0 {
+                claimed.taken.push(Ready { message: message.clone(), attempt: 1 });
+            }
         }
         if let Some(last) = last {
             claimed.position = last;

@@ -76,6 +76,7 @@ impl DeliveryControl for InPlace {
     /// The active member has its place until it leaves or dies.
     fn extend(&self, sequence: u64, _: u32, _: Duration) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
+            self.consumers.check_open()?;
             let held = self.member.state().token == Some(self.token);
             if held { Ok(()) } else { Err(Error::delivery_lost(sequence)) }
         })

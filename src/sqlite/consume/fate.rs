@@ -44,7 +44,10 @@ pub(super) fn of(consumer: &ConsumerRow, attempt: i64, said: &Settlement, now: i
     match said {
         Settlement::Ack => None,
         Settlement::Nack(delay) => Some(failed(again(delay.map(millis)), "nacked")),
-        Settlement::Term(reason) => Some(failed(Fate::GivenUp(reason.clone()), reason)),
+        // The reason says it all.
+        Settlement::Term(reason) => {
+            Some(Failed { fate: Fate::GivenUp(reason.clone()), line: String::new(), message: reason.clone() })
+        }
         Settlement::Failed(error) => Some(failed(of_error(error, again, now), error.message())),
     }
 }

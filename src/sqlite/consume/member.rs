@@ -146,7 +146,10 @@ impl Member {
     pub(super) fn follow(&self, next: &Next, sequence: u64) {
         match next {
             Next::On => {}
-            Next::Back(at) => self.tell(|state| (state.back, state.retry_at) = (true, Some(*at))),
+            Next::Back(at) => self.tell(|state| {
+                (state.back, state.retry_at) = (true, Some(*at));
+                state.token = state.token.map(|token| token + 1);
+            }),
             Next::Stopped(reason) => {
                 let error = Error::consumer_stopped(&self.name, sequence, reason);
                 self.tell(|state| (state.token, state.stopped) = (None, Some(error)));

@@ -113,13 +113,9 @@ impl Consumers {
         let consumers = self.me()?;
         self.check_open()?;
         self.watcher.start()?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let consumer = open::open(&consumers, parts, id).await?;
-        let member = Member::new(id, consumer.id, consumer.name.as_str().into(), consumer.revision);
-        let seat = Seat { consumers, member, runtime: Handle::current(), left: false };
-        self.add(&seat.member);
+        let opened = open::open(&consumers, parts).await?;
         self.check_open()?;
-        Ok((seat, consumer))
+        Ok(opened)
     }
 
     pub(crate) fn readers(&self) -> &Readers {
@@ -196,6 +192,11 @@ impl Consumers {
         }
     }
 
+    /// What tells the members of this bus apart.
+    fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn add(&self, member: &Arc<Member>) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.push(Arc::clone(member));
@@ -259,15 +260,25 @@ impl Heir for Consumers {
     }
 }
 
-/// What an inbox has of its consumer; dropping it leaves.
+/// What an inbox has of its consumer; dropping it leaves, once it was taken.
 struct Seat {
     consumers: Arc<Consumers>,
     member: Arc<Member>,
     runtime: Handle,
-    left: bool,
+    taken: AtomicBool,
 }
 
 impl Seat {
+    fn new(consumers: &Arc<Consumers>, member: Arc<Member>, runtime: Handle) -> Self {
+        Self { consumers: Arc::clone(consumers), member, runtime, taken: AtomicBool::new(false) }
+    }
+
+    /// It is in the file that the member is there.
+    fn take(&self) {
+        self.taken.store(true, Ordering::SeqCst);
+        self.consumers.add(&self.member);
+    }
+
     /// Leaves, and returns when that is written.
     async fn leave(&mut self) -> Result<()> {
         let Some(leave) = self.leaving() else { return Ok(()) };
@@ -276,10 +287,7 @@ impl Seat {
 
     /// What tells everybody that this member has left, if it has not been told.
     fn leaving(&mut self) -> Option<Leave> {
-        if std::mem::replace(&mut self.left, true) {
-            return None;
-        }
-        Some(self.consumers.leave(&self.member))
+        self.taken.swap(false, Ordering::SeqCst).then(|| self.consumers.leave(&self.member))
     }
 
     fn pause(&self, pause: Duration) -> BoxFuture<'static, ()> {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::consumer::ConsumerParts;
 use crate::consumer_settings::ConsumerSettings;
 use crate::error::Result;
 use crate::publish::Durability;
-use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::load::position;
+use crate::sqlite::consume::member::Member;
+use crate::sqlite::consume::{Consumers, Seat};
 use crate::sqlite::filters::Filters;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::consumers::{self, ConsumerRow};
@@ -16,11 +19,7 @@ use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
 /// Makes the consumer if it is not there, and a member of it.
-pub(super) async fn open(
-    consumers: &Arc<Consumers>,
-    parts: ConsumerParts,
-    member: u64,
-) -> Result<ConsumerRow> {
+pub(super) async fn open(consumers: &Arc<Consumers>, parts: ConsumerParts) -> Result<(Seat, ConsumerRow)> {
     loop {
         let (log, given) = (Arc::clone(&consumers.readers().log), parts.clone());
         let (new, is_change) = off_runtime(move || {
@@ -37,9 +36,14 @@ pub(super) async fn open(
         .await?;
         // A member that comes need not survive a power cut, after which it is gone.
         let durability = if is_change { consumers.options().durability } else { Durability::Relaxed };
-        let peer = consumers.slot().unwrap_or(0);
-        let open =
-            Open { consumers: Arc::clone(consumers), parts: parts.clone(), new, member, peer, durability };
+        let open = Open {
+            consumers: Arc::clone(consumers),
+            parts: parts.clone(),
+            new,
+            member: consumers.new_id(),
+            runtime: Handle::current(),
+            durability,
+        };
         if let Some(opened) = consumers.writer()?.run(open).await? {
             return Ok(opened);
         }
@@ -53,12 +57,13 @@ struct Open {
     /// What it is to be if it is not there, and where it is to begin.
     new: Option<(ConsumerSettings, (u64, u64))>,
     member: u64,
-    peer: i64,
+    runtime: Handle,
     durability: Durability,
 }
 
 impl Operation for Open {
-    type Output = Option<ConsumerRow>;
+    /// If its caller has gone by then, it leaves.
+    type Output = Option<(Seat, ConsumerRow)>;
 
     fn durability(&self) -> Durability {
         self.durability
@@ -83,13 +88,18 @@ impl Operation for Open {
             }
             (None, None) => return Ok(None),
         };
-        members::add(tx.conn, id, self.peer, self.member)?;
+        members::add(tx.conn, id, self.consumers.slot().unwrap_or(0), self.member)?;
         consumers::active(tx.conn, id, tx.now)?;
-        Ok(consumers::by_id(tx.conn, id)?)
+        let Some(consumer) = consumers::by_id(tx.conn, id)? else { return Ok(None) };
+        let member = Member::new(self.member, id, name.as_str().into(), consumer.revision);
+        Ok(Some((Seat::new(&self.consumers, member, self.runtime.clone()), consumer)))
     }
 
-    /// Members of this bus are told by its own commits.
-    fn committed(&self, _: &Self::Output) {
-        self.consumers.watcher.wake();
+    /// Members of this bus are told by the watcher.
+    fn committed(&self, opened: &Self::Output) {
+        if let Some((seat, _)) = opened {
+            seat.take();
+        }
+        self.consumers.changed();
     }
 }

@@ -132,7 +132,7 @@ impl Operation for Say {
         let (id, sequence) = (self.member.consumer, self.sequence);
         let lost = || Failure::Refused(Error::delivery_lost(sequence.cast_unsigned()));
         let state = consumers::state(tx.conn, id)?.ok_or_else(lost)?;
-        if state.epoch != self.epoch || state.member_token != self.token {
+        if state.epoch != self.epoch || !state.has_member || state.member_token != self.token {
             return Err(lost());
         }
         if let Settlement::Ack = self.settlement {
@@ -142,7 +142,7 @@ impl Operation for Say {
             return Ok(Next::On);
         }
         let consumer = consumers::by_id(tx.conn, id)?.ok_or_else(lost)?;
-        if consumer.member.is_none() || state.position >= sequence {
+        if state.position >= sequence {
             return Err(lost());
         }
         not_handled(tx, &consumer, sequence, &self.settlement).map_err(Failure::from)

@@ -26,8 +26,8 @@ const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE 
 const ALL: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE name > ?1 ORDER BY name LIMIT 1");
 // By the primary key.
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE id = ?1");
-const STATE: &str =
-    "SELECT position, epoch, full, paused_at IS NOT NULL, member_token FROM bus_consumers WHERE id = ?1";
+const STATE: &str = "SELECT position, epoch, full, paused_at IS NOT NULL, member IS NOT NULL,
+    member_token FROM bus_consumers WHERE id = ?1";
 const INSERT: &str = "INSERT INTO bus_consumers (name, filters, start, ack_policy, on_failure, ack_wait, backoff, backoff_max,
         max_deliver, max_ack_pending, inactive_threshold, position, last_through, revision, created_at, active_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)";
@@ -44,16 +44,20 @@ const SET_FULL: &str = "UPDATE bus_consumers SET full = ?2 WHERE id = ?1 AND ful
 const PAUSE: &str = "UPDATE bus_consumers SET paused_at = ifnull(paused_at, ?2), revision = ?3 WHERE id = ?1";
 const REVISION: &str = "SELECT revision FROM bus_consumers WHERE id = ?1";
 const RESUME: &str =
-    "UPDATE bus_consumers SET paused_at = NULL, stopped = NULL, retry_at = NULL, revision = ?2 WHERE id = ?1";
+    "UPDATE bus_consumers SET paused_at = NULL, failed_times = CASE WHEN stopped IS NULL THEN failed_times ELSE 0 END,
+        stopped = NULL, retry_at = NULL, revision = ?2 WHERE id = ?1";
 const TAKE: &str =
     "UPDATE bus_consumers SET member = ?2, member_token = member_token + 1, member_until = ?3 WHERE id = ?1";
 const KEEP: &str = "UPDATE bus_consumers SET member_until = ?3 WHERE id = ?1 AND member_token = ?2";
 const LEAVE: &str =
     "UPDATE bus_consumers SET member = NULL, member_until = NULL WHERE id = ?1 AND member_token = ?2";
-const FAIL: &str = "UPDATE bus_consumers SET failed_times = CASE WHEN failed IS ?2 THEN failed_times + 1 ELSE 1 END,
-        errors = CASE WHEN failed IS ?2 THEN ifnull(errors, '') ELSE '' END || ?4, failed = ?2, retry_at = ?3 WHERE id = ?1";
+const FAIL: &str =
+    "UPDATE bus_consumers SET failed_times = CASE WHEN failed IS ?2 THEN failed_times + 1 ELSE 1 END,
+        errors = CASE WHEN failed IS ?2 THEN ifnull(errors, '') ELSE '' END || ?4, failed = ?2, retry_at = ?3,
+        member_token = member_token + 1 WHERE id = ?1";
 const STOP: &str = "UPDATE bus_consumers SET stopped = ?2, retry_at = NULL, member = NULL, member_until = NULL WHERE id = ?1";
-const GO_ON: &str = "UPDATE bus_consumers SET stopped = NULL WHERE id = ?1 AND stopped IS NOT NULL";
+const GO_ON: &str =
+    "UPDATE bus_consumers SET stopped = NULL, failed_times = 0 WHERE id = ?1 AND stopped IS NOT NULL";
 const ACTIVE: &str = "UPDATE bus_consumers SET active_at = ?2 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM bus_consumers WHERE id = ?1";
 // A scan: a row a consumer, and looked at once a minute.
@@ -102,6 +106,7 @@ pub(crate) struct State {
     pub(crate) epoch: i64,
     pub(crate) is_full: bool,
     pub(crate) is_paused: bool,
+    pub(crate) has_member: bool,
     pub(crate) member_token: i64,
 }
 
@@ -125,7 +130,8 @@ pub(crate) fn state(conn: &Connection, id: i64) -> rusqlite::Result<Option<State
             epoch: row.get(1)?,
             is_full: row.get(2)?,
             is_paused: row.get(3)?,
-            member_token: row.get(4)?,
+            has_member: row.get(4)?,
+            member_token: row.get(5)?,
         })
     };
     conn.prepare_cached(STATE)?.query_row([id], state).optional()
@@ -231,7 +237,7 @@ pub(crate) fn leave(conn: &Connection, id: i64, token: i64) -> rusqlite::Result<
     conn.prepare_cached(LEAVE)?.execute((id, token))
 }
 
-/// Notes that this event could not be handled.
+/// Notes that this event could not be handled. What was delivered behind it comes again, and the fencing token is the next one.
 pub(crate) fn fail(
     conn: &Connection,
     id: i64,

@@ -4,11 +4,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 // By the primary key, each.
 const LEASE: &str = "INSERT INTO bus_deliveries (consumer, sequence, attempt, lease_peer, lease_until)
-    VALUES (?1, ?2, 1, ?3, ?4)";
+    VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT DO NOTHING";
 const LEASE_AGAIN: &str = "UPDATE bus_deliveries
     SET attempt = attempt + 1, lease_peer = ?3, lease_until = ?4, due_at = NULL WHERE consumer = ?1 AND sequence = ?2";
-const WAIT: &str =
-    "INSERT OR REPLACE INTO bus_deliveries (consumer, sequence, attempt, due_at) VALUES (?1, ?2, ?3, ?4)";
+const WAIT: &str = "INSERT INTO bus_deliveries (consumer, sequence, attempt, due_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 const ACK: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_until IS NOT NULL";
 const REMOVE: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2";
 const REMOVE_ALL: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1";
@@ -52,7 +51,7 @@ const FORGET_LEASES: &str =
 /// A delivery: consumer, sequence and attempt, which is the fencing token.
 pub(crate) type Token = (i64, i64, i64);
 
-/// Leases an event that is handed out for the first time.
+/// Leases an event that is handed out for the first time; nothing if it is in flight already, since somebody had it come again.
 pub(crate) fn lease(conn: &Connection, at: (i64, i64), peer: i64, until: i64) -> rusqlite::Result<usize> {
     conn.prepare_cached(LEASE)?.execute((at.0, at.1, peer, until))
 }

@@ -203,6 +203,11 @@ impl Work {
         }
     }
 
+    /// Has the watcher look for what has changed.
+    pub(crate) fn wake_watcher(&self) {
+        self.watcher.wake();
+    }
+
     /// Everybody looks, at the clocks as well.
     pub(crate) fn nudge(&self) {
         self.services.committed(WakeBits::EVERYTHING);
