@@ -1,3 +1,4 @@
+mod consumers;
 mod services;
 
 use std::sync::Weak;
