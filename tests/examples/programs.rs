@@ -1,13 +1,18 @@
 //! The programs in `examples/`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run;
 
-/// What an example prints. Cargo builds the examples with the tests, into a folder beside theirs.
-fn example(name: &str, args: &[&Path]) -> String {
+/// What an example prints.
+pub(crate) fn example(name: &str, args: &[&Path]) -> String {
+    run(Command::new(program(name)).args(args))
+}
+
+/// Where an example is. Cargo builds the examples with the tests, into a folder beside theirs.
+pub(crate) fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let program = tests.parent().and_then(Path::parent).unwrap().join("examples").join(file);
@@ -18,13 +23,13 @@ fn example(name: &str, args: &[&Path]) -> String {
         "{} is missing or old: `cargo test` builds it, but for one test alone `cargo build --examples --all-features` must",
         program.display()
     );
-    run(Command::new(program).args(args))
+    program
 }
 
 /// What processes have printed as `[role process] words`: the words of each role, and the processes. How the lines of one
 /// process lie between those of another is up to the system.
-struct Conversation<'a> {
-    printed: &'a str,
+pub(crate) struct Conversation<'a> {
+    pub(crate) printed: &'a str,
 }
 
 impl<'a> Conversation<'a> {
@@ -36,11 +41,11 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    fn said_by(&self, wanted: &str) -> Vec<&'a str> {
+    pub(crate) fn said_by(&self, wanted: &str) -> Vec<&'a str> {
         self.lines().filter(|(role, ..)| *role == wanted).map(|(.., said)| said).collect()
     }
 
-    fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         self.lines().map(|(_, process, _)| process).collect::<BTreeSet<_>>().len()
     }
 }
