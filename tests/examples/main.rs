@@ -1,12 +1,16 @@
-//! Every program in `examples/`, and every example in `docs/sql.md`, does what it says.
+//! Every program in `examples/`, and every example in `docs/sql.md`, does what it says; so do the tables of the README and of
+//! `docs/defaults.md`.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod consumers;
+mod defaults;
+mod jetstream;
 mod page;
 mod programs;
 mod sql;
 mod sql_clients;
+mod sql_consumers;
 mod sql_jobs;
 
 use std::process::{Command, Output, Stdio};

@@ -8,6 +8,7 @@ use rowbus::{ErrorKind, Messenger, Publish, StartAt, Subscribe};
 use crate::PATIENCE;
 use crate::page::{Place, SQL_DOC, blocks};
 use crate::sql_clients::{by_python, python};
+use crate::sql_consumers::check_consumers;
 use crate::sql_jobs::check_jobs;
 
 /// Runs SQL of the page, on this crate's SQLite or on that of Python, which is another.
@@ -95,6 +96,7 @@ async fn check_sql(name: &str, code: &str, run: RunSql<'_>) {
         }
         "enqueue" | "enqueue-later" | "enqueue-once" | "job-state" | "job-reply" | "dead-letters"
         | "pause" | "resume" => check_jobs(&place, name, code, run).await,
+        "consumers" | "in-flight" | "dead-events" => check_consumers(&place, name, code, run).await,
         other => panic!("docs/sql.md has an example {other:?} that nothing here checks"),
     }
 }

@@ -122,7 +122,7 @@ pub(crate) async fn check_jobs(place: &Place, name: &str, code: &str, run: RunSq
 }
 
 /// A value as text, so that rows of any columns can be compared.
-fn told(value: Value) -> Option<String> {
+pub(crate) fn told(value: Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Integer(integer) => Some(integer.to_string()),
