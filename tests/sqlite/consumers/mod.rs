@@ -116,9 +116,9 @@ async fn while_it_is_killed(place: &Place, bus: &SqliteBus, start: impl Fn() -> 
         tokio::time::sleep(chance.millis(50, 200)).await;
         victim.kill();
         let sql: Connection = place.sql();
-        let floor = "SELECT min(ack_floor) FROM bus_consumers";
+        let position = "SELECT min(position) FROM bus_consumers";
         let one = |statement| sql.query_row(statement, [], |row| row.get::<_, Option<i64>>(0)).unwrap();
-        behind += usize::from(one(floor) < one(newest));
+        behind += usize::from(one(position) < one(newest));
     }
     eprintln!("{KILLS} kills, {behind} of them with events left to handle");
     assert!(behind > 0, "none was killed at work");

@@ -73,7 +73,7 @@ async fn a_cumulative_consumer_has_a_row_and_nothing_else() {
     publish_numbers(&bus, "number", 0..NUMBERS, 500).await;
     let mut inbox = bus.consumer(consumer(AckPolicy::Cumulative)).await.unwrap();
     let (sql, mut sequence) = (place.sql(), 0);
-    let rows = "SELECT (SELECT count(*) FROM bus_consumers), (SELECT count(*) FROM bus_deliveries), ack_floor FROM bus_consumers";
+    let rows = "SELECT (SELECT count(*) FROM bus_consumers), (SELECT count(*) FROM bus_deliveries), position FROM bus_consumers";
     while sequence < NUMBERS {
         let batch = inbox.batch(1_000).await.unwrap();
         let last = batch.last().unwrap();
