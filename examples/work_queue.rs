@@ -49,10 +49,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     known.lock().unwrap_or_else(PoisonError::into_inner).insert("eve".to_owned());
     for letter in dead {
-        let Some(job) = letter.job() else { continue };
         bus.requeue(Dead::Letter(letter.id)).await?;
         // It is the same job, with all of its attempts before it.
-        println!("requeued: {}", bus.reply(job.clone()).await?.text().unwrap_or("?"));
+        if let Some(job) = letter.job() {
+            println!("requeued: {}", bus.reply(job.clone()).await?.text().unwrap_or("?"));
+        }
     }
     mail.stop().await?;
     bus.close().await?;

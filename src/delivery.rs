@@ -66,7 +66,7 @@ impl Delivery {
     }
 
     /// It was handled. A [cumulative](crate::AckPolicy::Cumulative) consumer's position moves here, so that everything before counts
-    /// as handled too.
+    /// as handled too; to say so of one before is no error.
     ///
     /// # Errors
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if it is no longer this member's: its `ack_wait` is over and it comes again,
@@ -80,7 +80,8 @@ impl Delivery {
     /// with no delay at all would spin: it comes after 10 ms at the earliest. (NATS redelivers without a delay at
     /// once.)
     ///
-    /// A cumulative consumer goes back to it, and delivers nothing else meanwhile.
+    /// A cumulative consumer goes back to it, and delivers nothing else meanwhile; what it delivered behind it is this member's
+    /// no more.
     ///
     /// # Errors
     /// As [`ack`](Self::ack).

@@ -203,6 +203,19 @@ impl Error {
         matches!(self.kind(), ErrorKind::Busy | ErrorKind::DiskFull)
     }
 
+    /// Whether no later try on the same bus can succeed.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Closed
+                | ErrorKind::FileReplaced
+                | ErrorKind::Forked
+                | ErrorKind::Corrupt
+                | ErrorKind::NotADatabase
+        )
+    }
+
     /// [`ErrorKind::Closed`].
     pub fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the bus is closed")

@@ -97,6 +97,7 @@ mod sqlite {
         expected.expect_last = true;
         expected.waits_for_servers = true;
         expected.jobs = true;
+        expected.consumers = true;
         assert_eq!(bus.capabilities(), expected);
         bus.close().await.unwrap();
     }

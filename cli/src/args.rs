@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::bench::args::BenchArgs;
+use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
 use crate::enqueue::args::EnqueueArgs;
 use crate::failure::Failure;
@@ -54,6 +55,7 @@ pub(crate) enum Verb {
     Enqueue(EnqueueArgs),
     Job(JobArgs),
     Dead(DeadArgs),
+    Consumer(ConsumerArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }
@@ -108,7 +110,7 @@ mod tests {
         let typo = error(&["rowbus", "sub", "a", "--jsno"]);
         assert_eq!(typo, "unexpected argument '--jsno' found; tip: a similar argument exists: '--json'");
         let missing = error(&["rowbus", "sub", "--json"]);
-        assert_eq!(missing, "the following required arguments were not provided: <FILTER>");
+        assert_eq!(missing, "the following required arguments were not provided: <FILTER>...");
         let wrong = error(&["rowbus", "sub", "a", "--wait", "5"]);
         assert!(wrong.starts_with("invalid value '5' for '--wait <DURATION>': a duration has"), "{wrong}");
     }

@@ -24,6 +24,26 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(Duration::from_millis(millis))
 }
 
+/// Writes a duration as it is read, with its two largest units: what is smaller says little.
+pub(crate) fn written(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let mut units = 0;
+    // Weeks are read, and days are what people count in.
+    for (unit, factor) in MILLIS_OF.iter().rev().skip(1) {
+        let number = rest / factor;
+        rest %= factor;
+        if number > 0 {
+            text += &format!("{number}{unit}");
+        }
+        units += usize::from(!text.is_empty());
+        if units == 2 {
+            break;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// Reads a duration from the command line; one of nothing is a mistake.
 pub(crate) fn argument(text: &str) -> Result<Duration, String> {
     match parse(text) {
@@ -44,6 +64,15 @@ mod tests {
         assert_eq!(millis("10m"), 600_000);
         assert_eq!(millis("1h30m"), 5_400_000);
         assert_eq!(millis("7d"), millis("1w"));
+    }
+
+    #[test]
+    fn a_duration_is_written_as_it_is_read() {
+        for text in ["250ms", "30s", "1h30m", "1s500ms", "45d", "2d3h"] {
+            assert_eq!(written(parse(text).unwrap()), text);
+        }
+        assert_eq!(written(Duration::ZERO), "0s");
+        assert_eq!(written(parse("1d5m7s").unwrap()), "1d");
     }
 
     #[test]

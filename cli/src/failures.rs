@@ -1,4 +1,4 @@
-//! The attempts of a job that failed, on standard output.
+//! The attempts of a job or deliveries of an event that failed, on standard output.
 
 use std::io::{self, Write};
 
@@ -8,10 +8,16 @@ use crate::escape::Escaped;
 use crate::json;
 use crate::start::rfc3339;
 
-/// A line each, for people.
-pub(crate) fn write_failures(out: &mut impl Write, failures: &[Failure]) -> io::Result<()> {
+/// A line each, for people, below others whose names take this width.
+pub(crate) fn write_failures(out: &mut impl Write, width: usize, failures: &[Failure]) -> io::Result<()> {
     for Failure { attempt, at, message, .. } in failures {
-        writeln!(out, "failed    attempt {attempt}, {}: {}", rfc3339(*at), Escaped(message.as_bytes()))?;
+        writeln!(
+            out,
+            "{:<width$}attempt {attempt}, {}: {}",
+            "failed",
+            rfc3339(*at),
+            Escaped(message.as_bytes())
+        )?;
     }
     Ok(())
 }

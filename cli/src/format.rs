@@ -27,21 +27,39 @@ impl Format {
     }
 
     pub(crate) fn write(self, out: &mut impl Write, message: &Message) -> io::Result<()> {
+        self.write_attempt(out, message, None)
+    }
+
+    /// The same with which delivery of it this is, from 1.
+    pub(crate) fn write_delivery(
+        self,
+        out: &mut impl Write,
+        message: &Message,
+        attempt: u32,
+    ) -> io::Result<()> {
+        self.write_attempt(out, message, Some(attempt))
+    }
+
+    fn write_attempt(self, out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
         match self {
-            Self::People => write_for_people(out, message),
+            Self::People => write_for_people(out, message, attempt),
             Self::Raw => {
                 out.write_all(message.payload())?;
                 out.write_all(b"\n")
             }
-            Self::Json => write_json(out, message),
+            Self::Json => write_json(out, message, attempt),
         }
     }
 }
 
-fn write_for_people(out: &mut impl Write, message: &Message) -> io::Result<()> {
+fn write_for_people(out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
     let (sequence, time) = (message.sequence(), rfc3339(message.time()));
     let (subject, body) = (Escaped(message.subject().as_bytes()), Escaped(message.payload()));
     writeln!(out, "{sequence}  {time}  {subject}  {body}")?;
+    // In parentheses, since no header can look like that.
+    if let Some(attempt @ 2..) = attempt {
+        writeln!(out, "    (redelivered, attempt {attempt})")?;
+    }
     write_headers(out, message.headers())
 }
 
@@ -53,10 +71,13 @@ pub(crate) fn write_headers(out: &mut impl Write, headers: &Headers) -> io::Resu
     Ok(())
 }
 
-fn write_json(out: &mut impl Write, message: &Message) -> io::Result<()> {
+fn write_json(out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
     write!(out, "{{\"sequence\":{},\"subject\":", message.sequence())?;
     json::string(out, message.subject())?;
     write!(out, ",\"time\":\"{}\"", rfc3339(message.time()))?;
+    if let Some(attempt) = attempt {
+        write!(out, ",\"attempt\":{attempt},\"redelivered\":{}", attempt > 1)?;
+    }
     json::headers(out, message.headers())?;
     if let Some(id) = message.message_id() {
         out.write_all(b",\"message_id\":")?;
@@ -72,16 +93,25 @@ mod tests {
 
     use super::*;
 
-    fn written(format: Format, payload: &[u8], headers: &[(&str, &str)]) -> String {
+    fn message(payload: &[u8], headers: &[(&str, &str)]) -> Message {
         let mut all = Headers::new();
         for (name, value) in headers {
             all.append(name, value).unwrap();
         }
         let (subject, payload) = (Subject::new("orders.created").unwrap(), payload.to_vec());
         let message = Message::new(subject, payload.into(), all, 17, 1_795_417_500_123);
-        let message = message.with_message_id((!headers.is_empty()).then(|| "order-\"17".into()));
+        message.with_message_id((!headers.is_empty()).then(|| "order-\"17".into()))
+    }
+
+    fn written(format: Format, payload: &[u8], headers: &[(&str, &str)]) -> String {
         let mut out = Vec::new();
-        format.write(&mut out, &message).unwrap();
+        format.write(&mut out, &message(payload, headers)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn delivered(format: Format, attempt: u32) -> String {
+        let mut out = Vec::new();
+        format.write_delivery(&mut out, &message(b"one", &[("A", "1")]), attempt).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -103,5 +133,18 @@ mod tests {
         let rich = written(Format::Json, b"\xff", &[("A", "1"), ("A", "2")]);
         let rest = "\"headers\":[[\"A\",\"1\"],[\"A\",\"2\"]],\"message_id\":\"order-\\\"17\",\"data_base64\":\"/w==\"";
         assert_eq!(rich, format!("{head},{rest}}}\n"));
+    }
+
+    #[test]
+    fn a_delivery_says_which_it_is() {
+        assert_eq!(delivered(Format::People, 1), written(Format::People, b"one", &[("A", "1")]));
+        let again = delivered(Format::People, 3);
+        assert!(again.ends_with("  one\n    (redelivered, attempt 3)\n    A: 1\n"), "{again}");
+        assert_eq!(delivered(Format::Raw, 3), "one\n");
+        for (attempt, said) in
+            [(1, ",\"attempt\":1,\"redelivered\":false,"), (2, ",\"attempt\":2,\"redelivered\":true,")]
+        {
+            assert!(delivered(Format::Json, attempt).contains(said));
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod consumer;
 mod content;
 mod dead;
 mod duration;
@@ -90,6 +91,10 @@ fn run(cli: Cli) -> Result<()> {
                 let task = args.check()?;
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, dead::run(&bus, task, &status).await).await
+            }
+            Verb::Consumer(args) => {
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, consumer::run(&bus, args, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;

@@ -8,8 +8,8 @@ use rowbus::StartAt;
 
 use crate::duration;
 
-/// The value of `--from`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The value of `--from`, and of other places that mean the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start(pub(crate) StartAt);
 
 const LOOKS_LIKE: &str = "expected new, oldest, last, a sequence, a time with its zone as in 2026-11-23T07:05:00Z, \
@@ -37,6 +37,17 @@ impl Start {
             },
         };
         Some(Self(start))
+    }
+}
+
+impl Start {
+    /// As it is read.
+    pub(crate) fn word(&self) -> String {
+        match self.0 {
+            StartAt::Sequence(sequence) => sequence.to_string(),
+            StartAt::LastPerSubject => "last".to_owned(),
+            _ => self.to_string(),
+        }
     }
 }
 
@@ -74,6 +85,9 @@ mod tests {
         assert_eq!(parsed("oldest"), Some(StartAt::Oldest));
         assert_eq!(parsed("last"), Some(StartAt::LastPerSubject));
         assert_eq!(parsed("17"), Some(StartAt::Sequence(17)));
+        for text in ["new", "oldest", "last", "17", "2026-11-23T07:05:00.250Z"] {
+            assert_eq!(Start(parsed(text).unwrap()).word(), text);
+        }
     }
 
     #[test]

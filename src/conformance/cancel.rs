@@ -17,7 +17,7 @@ async fn everything(fixture: &Fixture, live: Subscription) -> Subscription {
 }
 
 /// Polls a future up to twice, and drops it if it is not done.
-async fn begin<T>(future: impl Future<Output = T>, chance: &mut Chance) -> Option<T> {
+pub(super) async fn begin<T>(future: impl Future<Output = T>, chance: &mut Chance) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..chance.below(3) {
         if let Poll::Ready(output) = poll_once(future.as_mut()).await {

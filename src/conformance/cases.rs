@@ -193,6 +193,94 @@ macro_rules! __conformance_cases {
                 a_requeued_letter_is_the_same_job_with_all_attempts_before_it
                 purged_letters_are_gone_for_good
             }
+            consumers {
+                where_consumers_are_not_kept_they_are_unsupported
+                a_new_consumer_begins_where_it_was_told
+                a_start_beyond_the_end_makes_no_consumer
+                a_consumer_gets_what_any_of_its_filters_matches_and_nothing_else
+                a_consumer_without_a_filter_gets_everything
+                a_delivery_is_the_event_as_it_was_published
+                a_reopened_consumer_goes_on_behind_what_it_acknowledged
+                options_that_are_not_given_stay_and_changed_ones_are_for_all
+                other_filters_count_from_the_position_on
+                what_cannot_be_changed_is_consumer_mismatch_naming_the_setting
+                a_mistake_in_an_option_of_a_consumer_makes_none
+                two_consumers_are_independent
+                consumers_are_made_once_though_many_open_them_at_the_same_time
+            }
+            consumers_acks {
+                acks_may_come_in_any_order_and_the_ack_floor_follows
+                members_share_the_events_and_each_goes_to_one
+                a_second_ack_is_lease_lost
+                all_deliveries_of_a_batch_are_acknowledged_together
+                an_empty_batch_is_the_end
+                dropping_an_inbox_gives_back_at_once_what_was_not_handed_over
+                a_member_that_waits_is_given_what_another_leaves_behind
+                max_ack_pending_bounds_what_all_members_hold_together
+                a_larger_bound_lets_members_who_wait_go_on
+                events_published_while_members_wait_reach_them
+            }
+            consumers_again {
+                what_is_not_acknowledged_in_time_comes_again_and_the_old_ack_is_lease_lost
+                what_a_member_that_is_gone_held_comes_again_to_another
+                a_delivery_that_was_extended_is_held_beyond_ack_wait
+                a_nack_with_a_delay_comes_again_after_it
+                a_nack_comes_again_after_the_consumers_backoff
+                a_nack_without_a_delay_comes_again_and_does_not_spin
+                a_failure_may_say_when_its_event_comes_again
+                what_waits_out_a_backoff_holds_up_nobody
+                info_tells_held_redelivered_and_backing_off_apart
+                info_counts_what_is_pending_and_how_far_it_is_behind
+            }
+            consumers_giving_up {
+                a_terminated_event_is_a_dead_letter_with_its_reason
+                a_fatal_failure_is_a_dead_letter_at_once
+                an_event_that_was_delivered_max_deliver_times_is_a_dead_letter
+                an_event_that_nobody_ever_acknowledges_is_a_dead_letter
+                a_poison_message_holds_up_nobody
+                a_requeued_event_is_delivered_anew_to_the_consumer_that_gave_it_up
+                a_letter_whose_consumer_is_no_more_stays
+                a_letter_whose_event_is_no_more_stays
+                a_letter_of_a_cumulative_consumer_cannot_be_requeued
+                letters_of_events_and_of_jobs_share_one_list
+            }
+            consumers_in_order {
+                a_cumulative_ack_counts_for_everything_before
+                another_member_takes_over_behind_the_ack_floor_when_the_active_one_leaves
+                those_who_stand_by_get_nothing_while_the_active_member_has_its_place
+                a_standby_that_leaves_disturbs_nobody
+                a_cumulative_nack_goes_back_to_its_event_and_keeps_the_order
+                a_cumulative_nack_comes_again_after_the_consumers_backoff
+                a_cumulative_consumer_told_to_goes_on_behind_a_dead_letter
+                dropping_the_future_that_opens_a_cumulative_consumer_takes_no_place
+            }
+            consumers_stopping {
+                a_consumer_that_gives_up_stops_in_front_of_its_event
+                a_terminated_event_stops_its_consumer_with_the_reason
+                a_cumulative_consumer_stops_when_max_deliver_is_reached
+                those_who_stand_by_go_on_when_a_stopped_consumer_is_resumed
+                a_stopped_consumer_that_is_moved_goes_on
+            }
+            consumers_moving {
+                a_consumer_is_moved_back_and_forward_while_it_is_open
+                what_members_hold_is_lost_when_their_consumer_is_moved
+                what_waits_to_come_again_is_forgotten_when_its_consumer_is_moved
+                a_move_beyond_the_end_is_cursor_ahead_and_changes_nothing
+                nothing_is_delivered_while_a_consumer_is_paused
+                deleting_a_consumer_ends_its_inboxes_with_not_found
+                every_verb_of_a_consumer_that_is_not_there_is_not_found
+                consumers_are_listed_by_name
+                events_that_are_gone_before_a_consumer_got_them_are_one_gap
+                a_new_consumer_that_begins_at_what_is_gone_has_a_gap_only_if_it_named_it
+            }
+            consumers_ending {
+                close_ends_every_inbox
+                after_close_every_verb_of_consumers_is_closed
+                dropping_the_future_of_the_next_delivery_loses_nothing
+                dropping_the_future_of_an_ack_leaves_it_wholly_done_or_wholly_not
+                dropping_the_future_that_opens_a_consumer_holds_nothing_back
+                dropping_the_future_of_a_leave_leaves_the_consumer
+            }
         }
     };
 }

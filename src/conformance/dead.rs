@@ -23,7 +23,7 @@ pub(super) async fn letters(jobs: &Arc<dyn Durable>, filter: &str) -> Vec<DeadLe
     jobs.dead_letters(of(filter), 0, 1_000).await.unwrap()
 }
 
-fn of(filter: &str) -> Dead {
+pub(super) fn of(filter: &str) -> Dead {
     Dead::Of(Filter::new(filter).unwrap())
 }
 

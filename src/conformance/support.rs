@@ -53,6 +53,15 @@ pub(super) async fn text(stream: &mut Subscription) -> String {
     text_of(&message(stream).await)
 }
 
+/// The next messages.
+pub(super) async fn messages(stream: &mut Subscription, count: usize) -> Vec<Message> {
+    let mut messages = Vec::with_capacity(count);
+    for _ in 0..count {
+        messages.push(message(stream).await);
+    }
+    messages
+}
+
 /// The payloads of the next messages.
 pub(super) async fn texts(stream: &mut Subscription, count: usize) -> Vec<String> {
     let mut texts = Vec::with_capacity(count);

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::call::Call;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::future::{BoxFuture, yield_to_all};
 use crate::handler::HandlerError;
 use crate::service::call_state::CallState;
@@ -134,7 +134,7 @@ impl Pump {
                     Err(error) if error.kind() == ErrorKind::Database && !finished.is_empty() => {
                         break self.settle_one_by_one(&finished).await;
                     }
-                    Err(error) if is_over(&error) => {
+                    Err(error) if error.is_final() => {
                         turn.done();
                         self.end((error.kind() != ErrorKind::Closed).then_some(error));
                         return None;
@@ -275,16 +275,4 @@ impl Pump {
         };
         self.returned(Finished { ticket: call.ticket, traits: call.traits, verdict });
     }
-}
-
-/// Whether no later try can succeed.
-fn is_over(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Closed
-            | ErrorKind::FileReplaced
-            | ErrorKind::Forked
-            | ErrorKind::Corrupt
-            | ErrorKind::NotADatabase
-    )
 }

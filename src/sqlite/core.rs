@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use crate::error::Result;
 use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::Checkpointer;
+use crate::sqlite::consume::Consumers;
 use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
+use crate::sqlite::mortality::Mortality;
 use crate::sqlite::open;
 use crate::sqlite::peers::{self, Peer};
 use crate::sqlite::process::Process;
@@ -25,6 +27,8 @@ pub(crate) struct Core {
     writer: Arc<Writer>,
     readers: Readers,
     work: Arc<Work>,
+    consumers: Arc<Consumers>,
+    mortality: Arc<Mortality>,
     watcher: Arc<Watcher>,
     checkpointer: Arc<Checkpointer>,
     links: Arc<Links>,
@@ -56,9 +60,24 @@ impl Core {
             }),
         });
         let tail = Tail::new(Arc::clone(&watcher), quarantine(&links));
-        let work = Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher));
+        let mortality = Arc::new(Mortality::new(Arc::clone(&links)));
+        let work =
+            Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher), Arc::clone(&mortality));
+        let readers = Readers { log, tail: Arc::clone(&tail) };
+        let consumers = Consumers::new(
+            options.clone(),
+            Arc::clone(&links),
+            Arc::clone(&watcher),
+            Arc::clone(&mortality),
+            readers.clone(),
+        );
+        mortality.tell(vec![Arc::downgrade(&work) as _, Arc::downgrade(&consumers) as _]);
         let _ = chores.set(Arc::downgrade(&work));
-        watcher.watch_for(vec![Arc::downgrade(&work) as _, Arc::downgrade(&tail) as _]);
+        watcher.watch_for(vec![
+            Arc::downgrade(&work) as _,
+            Arc::downgrade(&consumers) as _,
+            Arc::downgrade(&tail) as _,
+        ]);
         let checkpointer = Arc::new(Checkpointer::new(opener, identity));
         let listener = Listener {
             tail: Arc::clone(&tail),
@@ -71,8 +90,20 @@ impl Core {
         links.lead_to(&writer);
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
         links.upkeep();
-        let (process, readers) = (Process::current(), Readers { log, tail });
-        Ok(Arc::new(Self { path, options, process, writer, readers, work, watcher, checkpointer, links }))
+        let process = Process::current();
+        Ok(Arc::new(Self {
+            path,
+            options,
+            process,
+            writer,
+            readers,
+            work,
+            consumers,
+            mortality,
+            watcher,
+            checkpointer,
+            links,
+        }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -96,6 +127,10 @@ impl Core {
         &self.readers
     }
 
+    pub(crate) fn consumers(&self) -> &Arc<Consumers> {
+        &self.consumers
+    }
+
     pub(crate) fn work(&self) -> &Arc<Work> {
         &self.work
     }
@@ -105,6 +140,7 @@ impl Core {
         if self.process.check().is_ok() {
             self.links.bell.ring(WakeBits::EVERYTHING);
             self.work.nudge();
+            self.consumers.nudge();
             self.watcher.wake();
         }
     }
@@ -125,6 +161,8 @@ impl Core {
     /// still get it; the last connection to close moves the WAL into the database.
     pub(crate) fn stop(&self) {
         self.work.stop_all();
+        self.consumers.stop();
+        self.mortality.stop();
         self.links.leave();
         self.writer.stop();
         self.work.end_calls();

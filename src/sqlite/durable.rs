@@ -6,15 +6,16 @@ use crate::consumer::Consumer;
 use crate::consumer_info::ConsumerInfo;
 use crate::dead_letter::{Dead, DeadLetter};
 use crate::durable::Durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::future::BoxFuture;
 use crate::inbox::Inbox;
 use crate::job::Job;
 use crate::job_handle::{JobHandle, JobId, JobInfo};
 use crate::publish::Durability;
 use crate::reply::Replies;
-use crate::sqlite::tables::dead_letters;
+use crate::sqlite::consume::Deed as ConsumerDeed;
 use crate::sqlite::tables::requests::look;
+use crate::sqlite::tables::{consumers, dead_letters};
 use crate::sqlite::work::dead::{self, Deed, SeeTo};
 use crate::sqlite::work::jobs::{self, Cancel, Enqueue, Hold, NewJob};
 use crate::sqlite::{SqliteBus, off_runtime};
@@ -134,31 +135,69 @@ impl Durable for SqliteBus {
         Box::pin(self.see_to(Deed::Purge, which))
     }
 
-    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer(&self, consumer: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            self.core().consumers().open(consumer.into_parts()?).await
+        })
     }
 
-    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer_info<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            let (consumers, of) = (Arc::clone(self.core().consumers()), name.to_owned());
+            let log = Arc::clone(&self.core().readers().log);
+            off_runtime(move || {
+                let info = log.read("looking at a consumer", |conn| {
+                    let row = consumers::by_name(conn, &of)?;
+                    row.map(|row| consumers.info(conn, row)).transpose()
+                });
+                info?.ok_or_else(|| Error::no_such_consumer(&of))
+            })
+            .await
+        })
     }
 
     fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+        Box::pin(async move {
+            self.core().check_process()?;
+            let consumers = Arc::clone(self.core().consumers());
+            let log = Arc::clone(&self.core().readers().log);
+            off_runtime(move || {
+                let mut all: Vec<ConsumerInfo> = Vec::new();
+                // A snapshot each: there may be many.
+                loop {
+                    let info = log.read("looking at a consumer", |conn| {
+                        let after = all.last().map_or("", |info| info.name.as_str());
+                        let row = consumers::next(conn, after)?;
+                        row.map(|row| consumers.info(conn, row)).transpose()
+                    });
+                    match info? {
+                        Some(info) => all.push(info),
+                        None => return Ok(all),
+                    }
+                }
+            })
+            .await
+        })
     }
 
-    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn seek_consumer<'a>(&'a self, name: &'a str, to: StartAt) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.core().check_process()?;
+            self.core().consumers().seek(name, to).await
+        })
     }
 
-    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn pause_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Pause))
     }
 
-    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn resume_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Resume))
     }
 
-    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn delete_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Delete))
     }
 }

@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::message::Message;
 use crate::sqlite::connection::Opener;
 use crate::sqlite::fault;
+use crate::sqlite::filters::Filters;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{self, Damaged, Page, PageSize};
@@ -71,9 +72,9 @@ impl Log {
     }
 
     /// The page behind `after`. `gap_known` is what the stream was told of already.
-    pub(crate) fn page(&self, after: u64, filter: &Filter, gap_known: u64) -> Result<Reading> {
+    pub(crate) fn page(&self, after: u64, filters: &Filters, gap_known: u64) -> Result<Reading> {
         let reading =
-            self.read("reading a page of the log", |conn| read_page(conn, after, filter, gap_known))?;
+            self.read("reading a page of the log", |conn| read_page(conn, after, filters, gap_known))?;
         self.report(&reading.page.damaged);
         Ok(reading)
     }
@@ -131,7 +132,7 @@ impl Log {
     }
 
     /// Resolves where a stream begins.
-    pub(crate) fn start(&self, filter: &Filter, start: StartAt) -> Result<Start> {
+    pub(crate) fn start(&self, filters: &Filters, start: StartAt) -> Result<Start> {
         match start {
             StartAt::New => self.newest().map(Start::After),
             StartAt::Oldest => Ok(Start::After(0)),
@@ -147,27 +148,36 @@ impl Log {
                 .map(|first| Start::After(first - 1)),
             StartAt::LastPerSubject => {
                 let newest = self.newest()?;
-                self.last_per_subject(filter, newest).map(|sequences| Start::With(sequences, newest))
+                self.last_per_subject(filters, newest).map(|sequences| Start::With(sequences, newest))
             }
         }
     }
 
     /// What is removed up to now concerns no stream that begins now.
-    pub(crate) fn pruned_through(&self, filter: &Filter) -> Result<u64> {
-        self.read("reading the retention", |conn| retention::pruned_through(conn, filter, 0))
+    pub(crate) fn pruned_through(&self, filters: &Filters) -> Result<u64> {
+        self.read("reading the retention", |conn| retention::pruned_through(conn, filters, 0))
     }
 
     /// The newest event of each matching subject up to `newest`, in sequence order. A transaction a page of subjects.
-    fn last_per_subject(&self, filter: &Filter, newest: u64) -> Result<Vec<u64>> {
+    pub(crate) fn last_per_subject(&self, filters: &Filters, newest: u64) -> Result<Vec<u64>> {
+        let mut sequences = Vec::new();
+        for filter in filters.iter() {
+            self.last_of_subjects(filter, newest, &mut sequences)?;
+        }
+        sequences.sort_unstable();
+        Ok(sequences)
+    }
+
+    fn last_of_subjects(&self, filter: &Filter, newest: u64, sequences: &mut Vec<u64>) -> Result<()> {
         let doing = "finding the last event of each subject";
         if let Some(subject) = filter.as_subject() {
             let last = self.read(doing, |conn| events::last_sequence(conn, &subject, newest))?;
-            return Ok(if last > 0 { vec![last] } else { Vec::new() });
+            sequences.extend((last > 0).then_some(last));
+            return Ok(());
         }
         // Empty, or ends with a dot: what begins with it sorts behind the same text without the dot.
         let prefix = filter.literal_prefix().as_bytes();
         let mut after = prefix.strip_suffix(b".").unwrap_or(prefix).to_vec();
-        let mut sequences = Vec::new();
         loop {
             let more = self.read(doing, |conn| {
                 for _ in 0..PAGE {
@@ -186,8 +196,7 @@ impl Log {
                 Ok(true)
             })?;
             if !more {
-                sequences.sort_unstable();
-                return Ok(sequences);
+                return Ok(());
             }
         }
     }
@@ -234,11 +243,11 @@ pub(crate) fn in_transaction<T>(
 pub(crate) fn read_page(
     conn: &Connection,
     after: u64,
-    filter: &Filter,
+    filters: &Filters,
     gap_known: u64,
 ) -> rusqlite::Result<Reading> {
-    let page = events::page(conn, after, filter, PAGE_SIZE)?;
+    let page = events::page(conn, after, filters, PAGE_SIZE)?;
     // A hand may have written more than there ever was.
-    let pruned_through = retention::pruned_through(conn, filter, after.max(gap_known))?.min(page.newest);
+    let pruned_through = retention::pruned_through(conn, filters, after.max(gap_known))?.min(page.newest);
     Ok(Reading { page, pruned_through })
 }

@@ -9,13 +9,18 @@ mod builder;
 mod byte_lock;
 mod checkpoint;
 mod connection;
+mod consume;
 mod core;
+mod deaths;
 mod durable;
+mod failure;
 mod fault;
+mod filters;
 mod identity;
 mod in_transaction;
 mod links;
 mod log;
+mod mortality;
 mod mount;
 mod open;
 mod peers;
@@ -213,6 +218,7 @@ impl Messenger for SqliteBus {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.core.check_process()?;
+            self.core.consumers().close();
             self.core.work().close().await;
             let core = Arc::clone(&self.core);
             off_runtime(move || {

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::retry_busy;
 use crate::sqlite::tables::history::{self, Applied};
-use crate::sqlite::tables::{dead_letters, events, meta, replies, requests};
+use crate::sqlite::tables::{consumers, dead_letters, deliveries, events, members, meta, replies, requests};
 use crate::sqlite::{boot, fault};
 
 mod embedded {
@@ -104,6 +104,9 @@ fn migrate_locked(
                 events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
             }
             requests::recover::new_boot(conn).map_err(failed)?;
+            consumers::new_boot(conn).map_err(failed)?;
+            deliveries::new_boot(conn).map_err(failed)?;
+            members::new_boot(conn).map_err(failed)?;
             replies::remove_orphans(conn).map_err(failed)?;
         }
         if let Some(boot) = boot {

@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 
 use crate::defaults::{PAGE_BYTES, STREAM_BUFFER_BYTES};
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Filter;
 use crate::future::BoxFuture;
 use crate::mailbox::{Letter, Mailbox};
 use crate::message::Message;
+use crate::sqlite::filters::Filters;
 use crate::sqlite::log::{Log, Start};
 use crate::sqlite::tail::{Joined, Tail};
 use crate::subscribe::{Source, StartAt, SubscribeParts};
@@ -27,7 +27,7 @@ pub(crate) struct Readers {
 
 pub(crate) struct LogStream {
     readers: Readers,
-    filter: Filter,
+    filters: Filters,
     buffer: usize,
     runtime: Handle,
     /// What was read and not yet taken.
@@ -51,10 +51,21 @@ pub(crate) struct LogStream {
     finished: bool,
 }
 
+/// Where a stream is to go on.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// Behind this sequence.
+    pub(crate) after: u64,
+    /// Events that come first, though they are not behind it.
+    pub(crate) chosen: Vec<u64>,
+    /// Of what is missing up to here nothing is said.
+    pub(crate) gap_known: u64,
+}
+
 /// A listener of the tail; dropping it takes it out.
 struct Membership {
     tail: Arc<Tail>,
-    filter: Filter,
+    filters: Filters,
     id: u64,
     mailbox: Arc<Mailbox>,
 }
@@ -79,44 +90,55 @@ impl LogStream {
     /// Begins a stream. Blocks; `runtime` is where it will read later.
     pub(crate) fn begin(readers: Readers, parts: SubscribeParts, runtime: Handle) -> Result<Self> {
         let SubscribeParts { filter, start, buffer, .. } = parts;
-        let mut stream = Self {
-            readers,
-            filter,
-            buffer,
-            runtime,
-            ready: VecDeque::new(),
-            reading: None,
-            live: None,
-            cursor: 0,
-            gap_known: 0,
-            pages: 1,
-            chosen: VecDeque::new(),
-            offered: 0,
-            until: None,
-            finished: false,
-        };
-        let log = &stream.readers.log;
+        let filters = Filters::from(filter);
+        let log = &readers.log;
         // Only who names a sequence has a claim to events that are gone.
-        if let StartAt::Sequence(sequence) = start {
-            stream.gap_known = sequence.saturating_sub(1);
-        } else {
-            stream.gap_known = log.pruned_through(&stream.filter)?;
-        }
-        match log.start(&stream.filter, start)? {
-            Start::After(cursor) => stream.cursor = cursor,
-            Start::With(chosen, cursor) => (stream.chosen, stream.cursor) = (chosen.into(), cursor),
-        }
+        let gap_known = match start {
+            StartAt::Sequence(sequence) => sequence.saturating_sub(1),
+            _ => log.pruned_through(&filters)?,
+        };
+        let (chosen, after) = match log.start(&filters, start)? {
+            Start::After(cursor) => (Vec::new(), cursor),
+            Start::With(chosen, cursor) => (chosen, cursor),
+        };
+        let mut stream = Self::at(readers, filters, Place { after, chosen, gap_known }, buffer, runtime);
         if start == StartAt::New {
-            stream.live = join(&stream.readers.tail, &stream.filter, stream.buffer, stream.cursor, true)?;
+            stream.live = join(&stream.readers.tail, &stream.filters, stream.buffer, stream.cursor, true)?;
         } else {
             stream.read_on();
         }
         Ok(stream)
     }
 
+    /// A stream from this place on. It reads nothing before it is polled.
+    pub(crate) fn at(
+        readers: Readers,
+        filters: Filters,
+        place: Place,
+        buffer: usize,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            readers,
+            filters,
+            buffer,
+            runtime,
+            ready: VecDeque::new(),
+            reading: None,
+            live: None,
+            cursor: place.after,
+            gap_known: place.gap_known,
+            pages: 1,
+            chosen: place.chosen.into(),
+            offered: 0,
+            until: None,
+            finished: false,
+        }
+    }
+
     /// Begins the next step, off the runtime.
     fn read_on(&mut self) {
-        let (readers, filter, buffer) = (self.readers.clone(), self.filter.clone(), self.buffer);
+        let (readers, filters, buffer) = (self.readers.clone(), self.filters.clone(), self.buffer);
         let mut step = Step {
             items: Vec::new(),
             bytes: 0,
@@ -136,14 +158,14 @@ impl LogStream {
                 return Ok(step);
             }
             for _ in 0..pages {
-                let end = match step.read_page(&readers.log, &filter) {
+                let end = match step.read_page(&readers.log, &filters) {
                     Ok(end) => end,
                     // What was read before is handed over first; the next step meets the fault again.
                     Err(_) if !step.items.is_empty() => break,
                     Err(error) => return Err(error),
                 };
                 if end && until.is_none() {
-                    step.live = join(&readers.tail, &filter, buffer, step.through, false)?;
+                    step.live = join(&readers.tail, &filters, buffer, step.through, false)?;
                 }
                 if end || step.bytes >= PAGE_BYTES || until.is_some_and(|until| step.through >= until) {
                     break;
@@ -218,8 +240,8 @@ impl LogStream {
 
 impl Step {
     /// Adds the next page; `true` if it was the last.
-    fn read_page(&mut self, log: &Log, filter: &Filter) -> Result<bool> {
-        let reading = log.page(self.through, filter, self.gap_known)?;
+    fn read_page(&mut self, log: &Log, filters: &Filters) -> Result<bool> {
+        let reading = log.page(self.through, filters, self.gap_known)?;
         if reading.pruned_through > self.through.max(self.gap_known) {
             let first = self.through.max(self.gap_known) + 1;
             self.items.push(Err(Error::gap(first, reading.pruned_through)));
@@ -235,14 +257,14 @@ impl Step {
 /// Joins the tail, if it is not ahead.
 fn join(
     tail: &Arc<Tail>,
-    filter: &Filter,
+    filters: &Filters,
     buffer: usize,
     after: u64,
     may_skip: bool,
 ) -> Result<Option<Membership>> {
     let mailbox = Arc::new(Mailbox::new(buffer, STREAM_BUFFER_BYTES));
-    Ok(match tail.join(filter, &mailbox, after, may_skip)? {
-        Joined::As(id) => Some(Membership { tail: Arc::clone(tail), filter: filter.clone(), id, mailbox }),
+    Ok(match tail.join(filters, &mailbox, after, may_skip)? {
+        Joined::As(id) => Some(Membership { tail: Arc::clone(tail), filters: filters.clone(), id, mailbox }),
         Joined::Behind => None,
     })
 }
@@ -300,7 +322,7 @@ impl Source for LogStream {
 
 impl Membership {
     fn leave(&self) -> Option<u64> {
-        self.tail.leave(&self.filter, self.id)
+        self.tail.leave(&self.filters, self.id)
     }
 }
 

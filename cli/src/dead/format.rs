@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use rowbus::DeadLetter;
+use rowbus::{DeadLetter, DeadSource};
 
 use crate::escape::Escaped;
 use crate::failures::{self, write_failures};
@@ -14,8 +14,15 @@ use crate::start::rfc3339;
 pub(super) fn write_line(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     let (id, time, attempts) = (letter.id, rfc3339(letter.died_at), letter.attempts);
     let (subject, reason) = (Escaped(letter.subject.as_bytes()), Escaped(letter.reason.as_bytes()));
-    let times = if attempts == 1 { "attempt" } else { "attempts" };
-    write!(out, "{id}  {time}  {subject}  {reason} after {attempts} {times}")?;
+    write!(out, "{id}  {time}  {subject}  {reason} after {attempts} ")?;
+    match &letter.source {
+        DeadSource::Event { consumer, sequence, .. } => {
+            let consumer = Escaped(consumer.as_bytes());
+            let times = if attempts == 1 { "delivery" } else { "deliveries" };
+            write!(out, "{times} of event {sequence} to {consumer}")?;
+        }
+        _ => out.write_all(if attempts == 1 { b"attempt" } else { b"attempts" })?,
+    }
     if let Some(last) = letter.failures.last() {
         write!(out, ": {}", Escaped(last.message.as_bytes()))?;
     }
@@ -25,21 +32,41 @@ pub(super) fn write_line(out: &mut impl Write, letter: &DeadLetter) -> io::Resul
 /// One alone, for people.
 pub(super) fn write_for_people(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     writeln!(out, "id        {}", letter.id)?;
-    writeln!(out, "job       {}", Escaped(letter.job().map_or("", |job| job.as_str()).as_bytes()))?;
+    let mut created = "created";
+    match &letter.source {
+        DeadSource::Job(job) => writeln!(out, "job       {}", Escaped(job.as_str().as_bytes()))?,
+        DeadSource::Event { consumer, sequence, .. } => {
+            writeln!(out, "consumer  {}\nsequence  {sequence}", Escaped(consumer.as_bytes()))?;
+            created = "published";
+        }
+        // What later versions of the library give up on.
+        _ => {}
+    }
     writeln!(out, "subject   {}", Escaped(letter.subject.as_bytes()))?;
     writeln!(out, "reason    {}", Escaped(letter.reason.as_bytes()))?;
     writeln!(out, "attempts  {}", letter.attempts)?;
-    writeln!(out, "created   {}", rfc3339(letter.created_at))?;
+    writeln!(out, "{created:<9} {}", rfc3339(letter.created_at))?;
     writeln!(out, "died      {}", rfc3339(letter.died_at))?;
-    write_failures(out, &letter.failures)?;
+    write_failures(out, 10, &letter.failures)?;
     writeln!(out, "body      {}", Escaped(&letter.payload))?;
     write_headers(out, &letter.headers)
 }
 
-/// One object, its fields in one order.
+/// One object, its fields in one order; a job has a `job`, an event a `consumer` and a `sequence`.
 pub(super) fn write_json(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
-    write!(out, "{{\"id\":{},\"job\":", letter.id)?;
-    json::string(out, letter.job().map_or("", |job| job.as_str()))?;
+    write!(out, "{{\"id\":{}", letter.id)?;
+    match &letter.source {
+        DeadSource::Job(job) => {
+            out.write_all(b",\"job\":")?;
+            json::string(out, job.as_str())?;
+        }
+        DeadSource::Event { consumer, sequence, .. } => {
+            out.write_all(b",\"consumer\":")?;
+            json::string(out, consumer)?;
+            write!(out, ",\"sequence\":{sequence}")?;
+        }
+        _ => {}
+    }
     out.write_all(b",\"subject\":")?;
     json::string(out, &letter.subject)?;
     out.write_all(b",\"reason\":")?;
@@ -60,14 +87,15 @@ mod tests {
 
     use super::*;
 
-    fn written(write: fn(&mut Vec<u8>, &DeadLetter) -> io::Result<()>) -> String {
+    type Write = fn(&mut Vec<u8>, &DeadLetter) -> io::Result<()>;
+
+    fn written(write: Write) -> String {
+        written_of(DeadSource::Job("an-id".into()), "exhausted", write)
+    }
+
+    fn written_of(source: DeadSource, reason: &str, write: Write) -> String {
         let time = DateTime::from_timestamp_millis(1_795_417_500_123).unwrap();
-        let mut letter = DeadLetter::new(
-            7,
-            rowbus::DeadSource::Job("an-id".into()),
-            Subject::new("mail.send").unwrap(),
-            "exhausted",
-        );
+        let mut letter = DeadLetter::new(7, source, Subject::new("mail.send").unwrap(), reason);
         (letter.attempts, letter.created_at, letter.died_at) = (1, time, time);
         letter.failures = vec![Failure::new(1, time, "no\x1broute")];
         letter.payload = b"to: \x07ada\n".to_vec().into();
@@ -104,5 +132,19 @@ mod tests {
              \"data\":\"to: \\u0007ada\\n\"}}\n"
         );
         assert_eq!(written(write_json), expected);
+    }
+
+    #[test]
+    fn an_event_has_its_consumer_and_sequence_in_place_of_a_job() {
+        let event = |write| written_of(DeadSource::event("mailer\x1b", 17), "not \x1b today", write);
+        let line = event(write_line);
+        let said = "not \\u{1b} today after 1 delivery of event 17 to mailer\\u{1b}: no\\u{1b}route\n";
+        assert_eq!(line, format!("7  {TIME}  mail.send  {said}"));
+        let shown = event(write_for_people);
+        let start = "id        7\nconsumer  mailer\\u{1b}\nsequence  17\nsubject   mail.send\n";
+        assert!(shown.starts_with(start) && shown.contains(&format!("\npublished {TIME}\n")), "{shown}");
+        let json = event(write_json);
+        let start = "{\"id\":7,\"consumer\":\"mailer\\u001b\",\"sequence\":17,\"subject\":\"mail.send\",";
+        assert!(json.starts_with(start) && !json.contains("\"job\""), "{json}");
     }
 }

@@ -23,8 +23,8 @@ Examples:
 
 /// List, show, requeue and purge dead letters
 ///
-/// A job that failed too often, or for good, becomes a dead letter, and stays one until it is requeued or purged. Exit code
-/// 3 if there is none.
+/// A job that failed too often, or for good, becomes a dead letter, and so does an event that a consumer gave up on. It
+/// stays one until it is requeued or purged. Exit code 3 if there is none.
 #[derive(Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct DeadArgs {

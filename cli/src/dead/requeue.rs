@@ -1,5 +1,6 @@
 //! `rowbus dead requeue` and `dead purge`: the two ends of a dead letter.
 
+use chrono::Utc;
 use clap::Args;
 use rowbus::{Dead, Durable, Filter};
 
@@ -16,15 +17,21 @@ Examples:
   rowbus dead purge 17
   rowbus dead purge --all 'mail.>' --yes";
 
-/// Make jobs of dead letters again
+/// Have dead letters tried again
 ///
-/// Each has the id and the options that it had, and is tried as often as before.
+/// A job has the id and the options that it had, and is tried as often as before. An event is delivered anew to the consumer
+/// that gave it up, and to no other reader; its letter stays if the log has the event no more, if the consumer was
+/// deleted, or if it is cumulative and so has gone on behind it. Exit code 1 if nothing but such letters was found.
 #[derive(Args)]
 #[command(after_help = REQUEUE_EXAMPLES)]
 pub(super) struct RequeueArgs {
     #[command(flatten)]
     which: WhichArgs,
 }
+
+/// Why the letter of an event is not requeued.
+const STAYS: &str =
+    "the event or its consumer is gone, or the consumer is cumulative and has gone on behind it";
 
 /// Remove dead letters for good
 #[derive(Args)]
@@ -89,8 +96,21 @@ impl PurgeArgs {
 }
 
 pub(super) async fn requeue(bus: &dyn Durable, task: Task, status: &Status) -> Result<()> {
-    let count = bus.requeue(task.which).await?;
-    tell("requeued", count, &task.none, status)
+    let begun = Utc::now();
+    let count = bus.requeue(task.which.clone()).await?;
+    let Dead::Of(filter) = task.which else { return tell("requeued", count, &task.none, status) };
+    // Letters of events may have stayed, which a count does not tell; what has died again meanwhile is none of them.
+    let oldest = bus.dead_letters(Dead::Of(filter.clone()), 0, 1).await?;
+    let others = oldest.first().is_some_and(|letter| letter.died_at < begun);
+    if count == 0 && others {
+        let message = format!("no dead letter on {filter} can be requeued: {STAYS}");
+        return Err(Failure::failed(message));
+    }
+    tell("requeued", count, &task.none, status)?;
+    if others {
+        status.say(&format!("others on {filter} are still there: {STAYS}"));
+    }
+    Ok(())
 }
 
 pub(super) async fn purge(bus: &dyn Durable, task: Task, status: &Status) -> Result<()> {

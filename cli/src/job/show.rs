@@ -54,7 +54,7 @@ fn write_for_people(out: &mut impl Write, info: &JobInfo) -> io::Result<()> {
     if let Some(time) = info.finished_at {
         writeln!(out, "finished  {}", rfc3339(time))?;
     }
-    write_failures(out, &info.failures)
+    write_failures(out, 10, &info.failures)
 }
 
 /// One object, its fields in one order; times that there are not are left out.

@@ -5,9 +5,13 @@
 
 mod bad_input;
 mod bench;
+mod consumers;
 mod corpus;
 #[cfg(unix)]
+mod dead_events;
+#[cfg(unix)]
 mod dead_letters;
+mod durable;
 mod formats;
 #[cfg(unix)]
 mod jobs;

@@ -14,13 +14,19 @@ const BURY: &str = "INSERT INTO bus_dead_letters (source, source_id, subject, da
     SELECT 'job', id, subject, data, headers, ?2, errors, attempt, created_at, ?3, priority, key, max_attempts, backoff,
         backoff_max, keep_for
     FROM bus_requests WHERE sequence = ?1";
+// By the primary key of bus_events.
+const BURY_EVENT: &str =
+    "INSERT INTO bus_dead_letters (source, source_id, consumer, subject, data, headers, reason, errors,
+        attempts, created_at, died_at)
+    SELECT 'event', id, ?2, subject, data, headers, ?3, ?4, ?5, created_at, ?6 FROM bus_events WHERE id = ?1";
 // By the primary key.
 const NEWEST: &str = "SELECT ifnull(max(id), 0) FROM bus_dead_letters";
 const SUBJECTS_AFTER: &str = "SELECT id, subject FROM bus_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
 const GET: &str =
-    "SELECT id, source_id, subject, data, headers, reason, errors, attempts, created_at, died_at
+    "SELECT id, source_id, subject, data, headers, reason, errors, attempts, created_at, died_at,
+        CASE source WHEN 'event' THEN ifnull(consumer, '') END
     FROM bus_dead_letters WHERE id = ?1";
-const SOURCE: &str = "SELECT source, source_id, subject, key FROM bus_dead_letters WHERE id = ?1";
+const SOURCE: &str = "SELECT source, source_id, subject, key, consumer FROM bus_dead_letters WHERE id = ?1";
 const REMOVE: &str = "DELETE FROM bus_dead_letters WHERE id = ?1";
 const REQUEUE: &str = "INSERT INTO bus_requests (id, subject, headers, priority, ready, key, max_attempts, backoff, backoff_max,
         keep_for, created_at, data)
@@ -32,11 +38,30 @@ pub(crate) fn bury(conn: &Connection, sequence: i64, reason: &str, now: i64) -> 
     conn.prepare_cached(BURY)?.execute((sequence, reason, now))
 }
 
+/// An event that a consumer gives up on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeadEvent<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) consumer: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) errors: &'a str,
+    pub(crate) attempts: i64,
+}
+
+/// Copies an event that is given up on, if the log still has it.
+pub(crate) fn bury_event(conn: &Connection, dead: DeadEvent<'_>, now: i64) -> rusqlite::Result<usize> {
+    let DeadEvent { sequence, consumer, reason, errors, attempts } = dead;
+    conn.prepare_cached(BURY_EVENT)?.execute((sequence, consumer, reason, errors, attempts, now))
+}
+
 /// A dead letter, as far as its row can be read.
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) id: i64,
-    pub(crate) job: String,
+    /// A job's id, or an event's sequence.
+    pub(crate) source: String,
+    /// Of an event, the consumer that gave it up.
+    pub(crate) consumer: Option<String>,
     pub(crate) subject: String,
     pub(crate) body: (bytes::Bytes, crate::headers::Headers),
     pub(crate) reason: String,
@@ -56,7 +81,8 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Letter> {
     };
     Ok(Letter {
         id: row.get(0)?,
-        job: text(1)?,
+        source: text(1)?,
+        consumer: row.get_ref(10)?.as_str_or_null().ok().flatten().map(str::to_owned),
         subject: text(2)?,
         body: body(row.get_ref(3)?, row.get_ref(4)?).unwrap_or_default(),
         reason: text(5)?,
@@ -101,6 +127,7 @@ pub(crate) struct Source {
     pub(crate) id: String,
     pub(crate) subject: String,
     pub(crate) key: Option<String>,
+    pub(crate) consumer: Option<String>,
 }
 
 pub(crate) fn source(conn: &Connection, id: i64) -> rusqlite::Result<Option<Source>> {
@@ -110,6 +137,7 @@ pub(crate) fn source(conn: &Connection, id: i64) -> rusqlite::Result<Option<Sour
             id: row.get(1)?,
             subject: row.get(2)?,
             key: row.get(3)?,
+            consumer: row.get(4)?,
         })
     };
     conn.prepare_cached(SOURCE)?.query_row([id], source).optional()
@@ -137,6 +165,7 @@ mod tests {
             let plan = plan(&conn, sql, params);
             assert!(plan.contains(by_key) && !plan.contains("TEMP"), "{sql}: {plan}");
         }
+        assert!(plan(&conn, BURY_EVENT, 6).contains("SEARCH bus_events USING INTEGER PRIMARY KEY"));
         assert!(plan(&conn, BURY, 3).contains("SEARCH bus_requests USING INTEGER PRIMARY KEY"));
     }
 }

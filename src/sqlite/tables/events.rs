@@ -5,11 +5,11 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use crate::defaults::MAX_ROW;
-use crate::filter::Filter;
 use crate::headers::Headers;
 use crate::message::Message;
 use crate::publish::PublishParts;
 use crate::sql::INSERT_EVENT;
+use crate::sqlite::filters::Filters;
 use crate::subject::Subject;
 
 /// The table's name, as the quarantine knows it.
@@ -158,10 +158,15 @@ pub(crate) struct PageSize {
 }
 
 /// Reads the page behind `after`. To be called inside a read transaction, so that `through` is exact.
-pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSize) -> rusqlite::Result<Page> {
+pub(crate) fn page(
+    conn: &Connection,
+    after: u64,
+    filters: &Filters,
+    size: PageSize,
+) -> rusqlite::Result<Page> {
     let newest = newest(conn)?;
-    let subject = filter.as_subject();
-    let all = filter.as_str() == ">";
+    let subject = filters.as_subject();
+    let all = filters.are_everything();
     let mut statement = conn.prepare_cached(if subject.is_some() { OF_SUBJECT_AFTER } else { AFTER })?;
     let after_id = i64::try_from(after).unwrap_or(i64::MAX);
     let mut rows = match &subject {
@@ -179,7 +184,7 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
             || subject.is_some()
             || row.get_ref(1)?.as_str().map_or(true, |text| {
                 // Most often the subject is that of the last match, and need not be looked at token by token.
-                same.as_ref().is_some_and(|same: &Subject| same == text) || filter.matches(text)
+                same.as_ref().is_some_and(|same: &Subject| same == text) || filters.matches(text)
             });
         if matches {
             match decode(row, same.as_ref())? {
@@ -198,6 +203,45 @@ pub(crate) fn page(conn: &Connection, after: u64, filter: &Filter, size: PageSiz
     page.end = true;
     page.through = page.through.max(newest);
     Ok(page)
+}
+
+/// What lies behind a place, counted up to a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) matching: u64,
+    /// There is no more than was counted.
+    pub(crate) is_all: bool,
+}
+
+/// Counts what these filters match behind `after`, up to so many, and looks at so many rows at most; loads none of them.
+pub(crate) fn count(
+    conn: &Connection,
+    after: u64,
+    filters: &Filters,
+    (most, most_rows): (usize, usize),
+) -> rusqlite::Result<Counted> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let all = filters.are_everything();
+    let (mut matching, mut looked_at) = (0, 0);
+    let mut count = |mut rows: rusqlite::Rows<'_>, of_subject: bool| -> rusqlite::Result<bool> {
+        while let Some(row) = rows.next()? {
+            looked_at += 1;
+            if all || of_subject || row.get_ref(1)?.as_str().is_ok_and(|text| filters.matches(text)) {
+                matching += 1;
+            }
+            if matching > most || looked_at >= most_rows {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let is_all = match filters.as_subject() {
+        Some(subject) => {
+            count(conn.prepare_cached(OF_SUBJECT_AFTER)?.query((after, subject.as_str()))?, true)?
+        }
+        None => count(conn.prepare_cached(AFTER)?.query([after])?, false)?,
+    };
+    Ok(Counted { matching: matching.min(most) as u64, is_all })
 }
 
 /// Events that follow a place without a gap, and what the reader has to know of the rest.
@@ -286,12 +330,14 @@ fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::filter::Filter;
     use crate::publish::Publish;
 
     pub(crate) fn log() -> Connection {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(include_str!("../../../migrations/V1__bus.sql")).unwrap();
         conn.execute_batch(include_str!("../../../migrations/V2__requests.sql")).unwrap();
+        conn.execute_batch(include_str!("../../../migrations/V3__consumers.sql")).unwrap();
         conn
     }
 
@@ -309,6 +355,10 @@ pub(crate) mod tests {
     }
 
     const SMALL: PageSize = PageSize { messages: 2, bytes: 1 << 20, rows: 100 };
+
+    fn filters(text: &str) -> Filters {
+        Filter::new(text).unwrap().into()
+    }
 
     fn sequences(page: &Page) -> Vec<u64> {
         page.messages.iter().map(Message::sequence).collect()
@@ -342,15 +392,15 @@ pub(crate) mod tests {
         for at in 0..5 {
             publish(&conn, if at % 2 == 0 { "a" } else { "b" }, at);
         }
-        let filter = Filter::new("*").unwrap();
+        let filter = filters("*");
         let first = page(&conn, 0, &filter, SMALL).unwrap();
         assert_eq!((sequences(&first), first.through, first.end), (vec![1, 2], 2, false));
-        let only_b = page(&conn, 0, &Filter::new("b").unwrap(), SMALL).unwrap();
+        let only_b = page(&conn, 0, &filters("b"), SMALL).unwrap();
         assert_eq!(sequences(&only_b), [2, 4]);
         let rest = page(&conn, 4, &filter, SMALL).unwrap();
         assert_eq!((sequences(&rest), rest.through, rest.end), (vec![5], 5, true));
         let few_rows = PageSize { rows: 1, ..SMALL };
-        let none = page(&conn, 0, &Filter::new("b.>").unwrap(), few_rows).unwrap();
+        let none = page(&conn, 0, &filters("b.>"), few_rows).unwrap();
         assert_eq!((none.messages.len(), none.through, none.end), (0, 1, false));
         let few_bytes = PageSize { bytes: 1, ..SMALL };
         assert_eq!(sequences(&page(&conn, 0, &filter, few_bytes).unwrap()), [1]);
@@ -363,7 +413,7 @@ pub(crate) mod tests {
             publish(&conn, "a", at);
         }
         conn.execute("DELETE FROM bus_events WHERE id > 1", []).unwrap();
-        let page = page(&conn, 0, &Filter::new("b").unwrap(), SMALL).unwrap();
+        let page = page(&conn, 0, &filters("b"), SMALL).unwrap();
         assert_eq!((page.through, page.end), (3, true));
         assert_eq!(publish(&conn, "a", 9), 4);
     }
@@ -379,7 +429,7 @@ pub(crate) mod tests {
         for (time, first) in [(0, 1), (10, 1), (11, 2), (20, 2), (21, 4), (30, 4), (31, 4), (40, 4), (41, 6)]
         {
             let found = first_since(&conn, time).unwrap();
-            let page = page(&conn, found - 1, &Filter::new(">").unwrap(), SMALL).unwrap();
+            let page = page(&conn, found - 1, &filters(">"), SMALL).unwrap();
             let oldest = page.messages.first().map(Message::unix_millis);
             assert!(oldest.is_none_or(|oldest| oldest >= time), "{time}: {found}");
             assert_eq!(found, first, "{time}");
@@ -409,7 +459,7 @@ pub(crate) mod tests {
             conn.execute(&sql, []).unwrap();
         }
         let size = PageSize { messages: 100, bytes: 1 << 30, rows: 100 };
-        let page = page(&conn, 0, &Filter::new(">").unwrap(), size).unwrap();
+        let page = page(&conn, 0, &filters(">"), size).unwrap();
         assert_eq!(sequences(&page), [1, 9]);
         assert_eq!(
             page.damaged.iter().map(|damaged| damaged.row).collect::<Vec<_>>(),

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::error::Error;
-use crate::filter::Filter;
 use crate::mailbox::{Mailbox, Offered};
 use crate::message::Message;
+use crate::sqlite::filters::Filters;
 use crate::sqlite::wake::{Interest, WakeBits};
 use crate::trie::Trie;
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) trie: Trie<Listener>,
+    /// A listener under each of its filters.
+    pub(super) trie: Trie<Arc<Listener>>,
     /// Of all in the trie.
     interest: Interest,
     pub(super) position: u64,
@@ -25,22 +26,29 @@ pub(super) struct State {
 
 pub(super) struct Listener {
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) filter: Filter,
+    pub(super) filters: Filters,
     /// It has, or does not want, what comes up to here.
     pub(super) after: u64,
 }
 
 impl State {
     pub(super) fn insert(&mut self, id: u64, listener: Listener) {
-        self.interest.add(&listener.filter);
-        let filter = listener.filter.clone();
-        self.trie.insert(&filter, id, listener);
+        let listener = Arc::new(listener);
+        for filter in listener.filters.iter() {
+            self.interest.add(filter);
+            self.trie.insert(filter, id, Arc::clone(&listener));
+        }
     }
 
-    pub(super) fn remove(&mut self, filter: &Filter, id: u64) -> Option<Listener> {
-        let removed = self.trie.remove(filter, id)?;
-        self.interest.remove(filter);
-        Some(removed)
+    pub(super) fn remove(&mut self, filters: &Filters, id: u64) -> Option<Arc<Listener>> {
+        let mut removed = None;
+        for filter in filters.iter() {
+            if let Some(listener) = self.trie.remove(filter, id) {
+                self.interest.remove(filter);
+                removed = Some(listener);
+            }
+        }
+        removed
     }
 
     /// What all of them wait for.
@@ -61,13 +69,13 @@ impl State {
                         Offered::Taken(waker) => self.wakers.extend(waker),
                         Offered::Full => {
                             self.wakers.extend(listener.mailbox.fall_behind(sequence - 1));
-                            full.push((listener.filter.clone(), id));
+                            full.push((listener.filters.clone(), id));
                         }
                     }
                 }
             });
-            for (filter, id) in full.drain(..) {
-                self.remove(&filter, id);
+            for (filters, id) in full.drain(..) {
+                self.remove(&filters, id);
             }
             self.position = sequence;
         }

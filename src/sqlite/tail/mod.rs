@@ -15,10 +15,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::filter::Filter;
 use crate::mailbox::Mailbox;
 use crate::message::Message;
 use crate::sqlite::fault;
+use crate::sqlite::filters::Filters;
 use crate::sqlite::log::{PAGE_SIZE, in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{Adjoining, Damaged, adjoining};
@@ -58,7 +58,7 @@ impl Tail {
     /// by now.
     pub(crate) fn join(
         self: &Arc<Self>,
-        filter: &Filter,
+        filters: &Filters,
         mailbox: &Arc<Mailbox>,
         after: u64,
         may_skip: bool,
@@ -76,7 +76,7 @@ impl Tail {
         self.watcher.start()?;
         state.next_id += 1;
         let id = state.next_id;
-        let listener = Listener { mailbox: Arc::clone(mailbox), filter: filter.clone(), after };
+        let listener = Listener { mailbox: Arc::clone(mailbox), filters: filters.clone(), after };
         state.insert(id, listener);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
         // What was committed since `after` was read has been handed to nobody.
@@ -85,11 +85,11 @@ impl Tail {
     }
 
     /// Takes a stream out, if it is still there, and says up to where it was offered everything.
-    pub(crate) fn leave(&self, filter: &Filter, id: u64) -> Option<u64> {
+    pub(crate) fn leave(&self, filters: &Filters, id: u64) -> Option<u64> {
         // In a fork, the thread that may have held the lock does not exist.
         self.process.check().ok()?;
         let mut state = self.state();
-        let left = state.remove(filter, id);
+        let left = state.remove(filters, id);
         self.listeners.store(state.trie.len(), Ordering::SeqCst);
         left.map(|listener| listener.after.max(state.position))
     }
@@ -170,7 +170,7 @@ impl Tail {
     /// Hands over page by page what lies behind the position; whether anything was for a stream.
     fn catch_up(&self, conn: &Connection) -> Result<bool> {
         let mut concerned = false;
-        let everything = Filter::everything();
+        let everything = Filters::everything();
         loop {
             let position = self.state().position;
             let reading = in_transaction(conn, |conn| read_page(conn, position, &everything, position))

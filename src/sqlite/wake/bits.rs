@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Peer = 3,
     /// A job that somebody asks for.
     Job = 4,
+    /// A consumer that its members have to look at.
+    Consumer = 5,
 }
 
 const BITS: u64 = 63;
@@ -41,6 +43,11 @@ impl WakeBits {
     /// By the job's sequence.
     pub(crate) fn job(sequence: i64) -> Self {
         Self::of(Kind::Job, &sequence.to_le_bytes())
+    }
+
+    /// By the consumer's id.
+    pub(crate) fn consumer(id: i64) -> Self {
+        Self::of(Kind::Consumer, &id.to_le_bytes())
     }
 
     /// What a server of this filter waits for.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::consumer::AckPolicy;
 use crate::dead_letter::{Dead, DeadLetter, DeadSource};
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::publish::Durability;
-use crate::sqlite::tables::dead_letters::{self, Letter};
-use crate::sqlite::tables::replies;
+use crate::sqlite::tables::dead_letters::{self, Letter, Source};
 use crate::sqlite::tables::requests::{finish, insert, look};
+use crate::sqlite::tables::{consumers, deliveries, events, meta, replies};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::Work;
 use crate::sqlite::work::jobs::{failures, time};
@@ -67,7 +68,11 @@ impl Operation for SeeTo {
                 let mut count = 0;
                 let meant = |(id, subject): &&(i64, String)| *id <= self.through && filter.matches(subject);
                 for (id, _) in letters.iter().filter(meant) {
-                    count += u64::from(self.see_to(tx, *id)?);
+                    count += match self.see_to(tx, *id) {
+                        Ok(done) => u64::from(done),
+                        Err(Failure::Refused(_)) => 0,
+                        Err(failure) => return Err(failure),
+                    };
                 }
                 Ok(Seen { count, next })
             }
@@ -76,19 +81,28 @@ impl Operation for SeeTo {
 
     fn committed(&self, _: &Self::Output) {
         self.work.look_for_replies();
+        // Consumers of this bus that an event comes again to.
+        self.work.wake_watcher();
     }
 }
 
 impl SeeTo {
-    fn see_to(&self, tx: &mut Tx<'_>, id: i64) -> rusqlite::Result<bool> {
+    /// Whether it was done. What cannot be done is refused, for who asks for one letter.
+    fn see_to(&self, tx: &mut Tx<'_>, id: i64) -> Result<bool, Failure> {
         let Some(source) = dead_letters::source(tx.conn, id)? else { return Ok(false) };
-        if self.deed == Deed::Requeue && !source.is_job {
-            return Ok(false);
+        if source.is_job {
+            if !self.see_to_job(tx, id, &source)? {
+                return Ok(false);
+            }
+        } else if self.deed == Deed::Requeue {
+            self.deliver_anew(tx, id, &source)?;
         }
+        Ok(dead_letters::remove(tx.conn, id)? > 0)
+    }
+
+    fn see_to_job(&self, tx: &mut Tx<'_>, id: i64, source: &Source) -> rusqlite::Result<bool> {
         // The row that says how it died goes with it, or makes room for the one that lives again.
-        if source.is_job
-            && let Some(found) = look::by_id(tx.conn, &source.id, i64::MIN)?
-        {
+        if let Some(found) = look::by_id(tx.conn, &source.id, i64::MIN)? {
             if found.is_finished {
                 finish::remove(tx.conn, found.sequence)?;
                 replies::remove(tx.conn, found.sequence)?;
@@ -105,7 +119,34 @@ impl SeeTo {
             dead_letters::requeue(tx.conn, id, !behind)?;
             tx.changed_requests(WakeBits::request(&source.subject));
         }
-        dead_letters::remove(tx.conn, id).map(|removed| removed > 0)
+        Ok(true)
+    }
+
+    /// Has an event come again to the consumer that gave it up.
+    fn deliver_anew(&self, tx: &mut Tx<'_>, id: i64, source: &Source) -> Result<(), Failure> {
+        let refuse =
+            |kind, what: &str| Failure::Refused(Error::new(kind, format!("dead letter {id}: {what}")));
+        let name = source.consumer.as_deref().unwrap_or_default();
+        let Some(consumer) = consumers::by_name(tx.conn, name)? else {
+            return Err(refuse(ErrorKind::NotFound, &format!("its consumer {name:?} is no more")));
+        };
+        if consumer.settings.ack_policy == AckPolicy::Cumulative {
+            let what = format!(
+                "its consumer {name:?} is cumulative and has gone on behind it; seek_consumer goes back"
+            );
+            return Err(refuse(ErrorKind::Unsupported, &what));
+        }
+        let sequence: i64 = source.id.parse().unwrap_or(0);
+        if !matches!(events::get(tx.conn, sequence.cast_unsigned())?, Some(Ok(_))) {
+            return Err(refuse(ErrorKind::NotFound, "the log has its event no longer"));
+        }
+        // What lies behind the position comes anyhow.
+        if sequence.cast_unsigned() <= consumer.position {
+            deliveries::wait(tx.conn, (consumer.id, sequence), 0, tx.now)?;
+        }
+        meta::count(tx.conn, meta::CONSUMERS)?;
+        tx.concerns(WakeBits::consumer(consumer.id));
+        Ok(())
     }
 }
 
@@ -115,13 +156,12 @@ pub(crate) fn no_such_letter(id: u64) -> Error {
 
 /// A row as a dead letter; `None` if its subject is none.
 pub(crate) fn letter(row: Letter) -> Option<DeadLetter> {
-    let Letter { id, job, subject, body, reason, errors, attempts, created_at, died_at } = row;
-    let mut letter = DeadLetter::new(
-        id.cast_unsigned(),
-        DeadSource::Job(job.into()),
-        Subject::new(&subject).ok()?,
-        reason,
-    );
+    let Letter { id, source, consumer, subject, body, reason, errors, attempts, created_at, died_at } = row;
+    let source = match consumer {
+        Some(consumer) => DeadSource::event(consumer, source.parse().unwrap_or(0)),
+        None => DeadSource::Job(source.into()),
+    };
+    let mut letter = DeadLetter::new(id.cast_unsigned(), source, Subject::new(&subject).ok()?, reason);
     (letter.payload, letter.headers) = body;
     letter.attempts = u32::try_from(attempts).unwrap_or(0);
     letter.failures = failures(&errors);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::{Error, Result};
 use crate::service::Ticket;
 use crate::sqlite::fault;
-use crate::sqlite::tables::peers;
+use crate::sqlite::mortality::Estate;
 use crate::sqlite::tables::requests::{claim, keep};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::watcher::Follower;
@@ -20,10 +20,6 @@ pub(super) struct Chores {
     sweep_at: Option<Instant>,
     /// Requests up to here are none that nobody can wait for.
     swept_through: i64,
-    /// Peers whose ends are watched for.
-    watched: Vec<i64>,
-    /// Some of these cannot be watched, and are looked at then.
-    look_for_deaths_at: Option<Instant>,
 }
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -31,8 +27,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_ON: Duration = Duration::from_secs(1);
 /// Before something that could not be done at once is tried again.
 const SHORT: Duration = Duration::from_millis(20);
-/// What is slept at most between looks for the death of processes whose end nobody tells.
-const DEATHS_EVERY: Duration = Duration::from_secs(1);
 /// Rows that one sweep looks at.
 const SWEEP_ROWS: usize = 4096;
 /// How long after its deadline a request may be removed by somebody else than its caller, in milliseconds.
@@ -55,27 +49,6 @@ impl Work {
             }
         }
         Ok(concerned)
-    }
-
-    /// Those of these peers that have died; word of the end of the others is asked for.
-    fn dead_among(&self, holders: &[i64], conn: &Connection) -> rusqlite::Result<Vec<i64>> {
-        let Some(presence) = &self.links.presence else { return Ok(Vec::new()) };
-        let (living, dead): (Vec<i64>, Vec<i64>) = holders
-            .iter()
-            .filter(|slot| !presence.is_self(**slot))
-            .partition(|slot| presence.is_alive(**slot) || !presence.is_sure());
-        let mut chores = self.chores();
-        if chores.watched != living || chores.look_for_deaths_at.is_some() {
-            let rows = if living.is_empty() { Vec::new() } else { peers::list(conn)? };
-            let pid = |slot: &i64| rows.iter().find(|row| row.slot == *slot).map(|row| row.pid);
-            let pids: Vec<u32> =
-                living.iter().filter_map(pid).filter_map(|pid| u32::try_from(pid).ok()).collect();
-            let all = self.deaths.as_ref().is_some_and(|deaths| deaths.watch(&pids));
-            let unwatched = !living.is_empty() && (!all || pids.len() != living.len());
-            chores.look_for_deaths_at = unwatched.then(|| Instant::now() + DEATHS_EVERY);
-            chores.watched = living;
-        }
-        Ok(dead)
     }
 
     /// Looks once a minute for rows that are of no use to anybody.
@@ -118,9 +91,9 @@ impl Work {
         }
         let mut timers = self.timers();
         let mut dead = Vec::new();
-        let look_at = self.chores().look_for_deaths_at;
+        let look_at = self.mortality.look_at(Estate::Requests);
         if timers.read(conn, now).map_err(failed)?.is_some() || look_at.is_some_and(|at| at <= now) {
-            dead = self.dead_among(timers.holders(), conn).map_err(failed)?;
+            dead = self.mortality.dead_among(Estate::Requests, timers.holders(), conn).map_err(failed)?;
         }
         if timers.is_due(wall, awake, now) || !dead.is_empty() {
             // Until it is done; it may not get the lock in time.

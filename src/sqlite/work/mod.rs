@@ -3,7 +3,6 @@
 mod callers;
 mod claim;
 pub(crate) mod dead;
-mod deaths;
 mod desk;
 mod fate;
 mod follow;
@@ -28,12 +27,12 @@ use crate::serve::{ServeParts, Service};
 use crate::service::{Desk, Pump, PumpHandle, Ticket};
 use crate::sqlite::builder::Options;
 use crate::sqlite::links::Links;
+use crate::sqlite::mortality::{Heir, Mortality};
 use crate::sqlite::tables::peers::PeerRow;
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::watcher::Watcher;
 use crate::sqlite::writer::Writer;
 use callers::{Callers, Waiter, Wanted};
-use deaths::Deaths;
 use request::{Ask, Consume, Pending, Withdraw};
 use services::Services;
 use tidy::ReleaseAll;
@@ -48,7 +47,7 @@ pub(crate) struct Work {
     callers: Callers,
     services: Services,
     timers: Mutex<Timers>,
-    deaths: Option<Deaths>,
+    mortality: Arc<Mortality>,
     chores: Mutex<follow::Chores>,
     /// Requests whose replies were read, to be removed with the next one that is made, or by and by.
     consumed: Mutex<Vec<i64>>,
@@ -60,28 +59,25 @@ pub(crate) struct Work {
 const CONSUME_AT: usize = 32;
 
 impl Work {
-    pub(crate) fn new(options: Options, links: Arc<Links>, watcher: Arc<Watcher>) -> Arc<Self> {
-        Arc::new_cyclic(|me: &Weak<Work>| {
-            let told = me.clone();
-            let died = move || {
-                if let Some(work) = told.upgrade() {
-                    work.timers_changed();
-                }
-            };
-            Self {
-                me: me.clone(),
-                options,
-                links,
-                watcher,
-                callers: Callers::default(),
-                services: Services::default(),
-                timers: Mutex::default(),
-                deaths: Deaths::new(died),
-                chores: Mutex::default(),
-                consumed: Mutex::default(),
-                next_id: AtomicU64::new(1),
-                closing: AtomicBool::new(false),
-            }
+    pub(crate) fn new(
+        options: Options,
+        links: Arc<Links>,
+        watcher: Arc<Watcher>,
+        mortality: Arc<Mortality>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Work>| Self {
+            me: me.clone(),
+            options,
+            links,
+            watcher,
+            callers: Callers::default(),
+            services: Services::default(),
+            timers: Mutex::default(),
+            mortality,
+            chores: Mutex::default(),
+            consumed: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -207,6 +203,11 @@ impl Work {
         }
     }
 
+    /// Has the watcher look for what has changed.
+    pub(crate) fn wake_watcher(&self) {
+        self.watcher.wake();
+    }
+
     /// Everybody looks, at the clocks as well.
     pub(crate) fn nudge(&self) {
         self.services.committed(WakeBits::EVERYTHING);
@@ -280,9 +281,6 @@ impl Work {
         if let Some(slot) = self.slot().filter(|_| !pumps.is_empty()) {
             self.links.write_leaving(ReleaseAll { slot });
         }
-        if let Some(deaths) = &self.deaths {
-            deaths.stop();
-        }
     }
 
     /// Ends everybody's wait; after the last of them was written down.
@@ -343,6 +341,12 @@ impl Work {
 
     fn me(&self) -> Result<Arc<Self>> {
         self.me.upgrade().ok_or_else(Error::closed)
+    }
+}
+
+impl Heir for Work {
+    fn somebody_died(&self) {
+        self.timers_changed();
     }
 }
 

@@ -117,6 +117,11 @@ impl<'c> Tx<'c> {
         self.appended.bits.add(concerns);
     }
 
+    /// Something was changed that those wait for, of this process or others.
+    pub(crate) fn concerns(&mut self, whom: WakeBits) {
+        self.appended.bits.add(whom);
+    }
+
     /// Rows were written of about so many bytes.
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.appended.bytes += bytes;

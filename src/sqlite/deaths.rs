@@ -1,4 +1,4 @@
-//! Word of the death of processes that hold leases.
+//! Word of the death of processes.
 //!
 //! The kernel lets go of a peer's lock when its process dies, but tells nobody. What it does tell is the end of a process, to
 //! whoever has a descriptor of it (Linux); the lock then says which of its peers are gone.

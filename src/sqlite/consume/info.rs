@@ -1,0 +1,75 @@
+//! How consumers fare.
+
+use chrono::DateTime;
+use rusqlite::Connection;
+
+use crate::consumer::AckPolicy;
+use crate::consumer_info::ConsumerInfo;
+use crate::defaults::PENDING_COUNTED;
+use crate::sqlite::consume::Consumers;
+use crate::sqlite::filters::Filters;
+use crate::sqlite::tables::consumers::ConsumerRow;
+use crate::sqlite::tables::events::{self, PageSize};
+use crate::sqlite::tables::{deliveries, members};
+use crate::sqlite::work::jobs::failures;
+
+/// Rows that are looked at for the count of what is pending, matching or not.
+const ROWS: usize = 1_000_000;
+
+impl Consumers {
+    /// On one snapshot.
+    pub(crate) fn info(&self, conn: &Connection, row: ConsumerRow) -> rusqlite::Result<ConsumerInfo> {
+        let (id, position) = (row.id, row.position);
+        let filters = Filters::new(&row.settings.filters);
+        let created_at = DateTime::from_timestamp_millis(row.created_at).unwrap_or_default();
+        let mut info = ConsumerInfo::new(&*row.name, row.settings.clone(), created_at);
+        info.delivered = position;
+        info.ack_floor = position;
+        if row.settings.ack_policy == AckPolicy::Explicit {
+            if let Some(first) = deliveries::first(conn, id)? {
+                info.ack_floor = (first - 1).max(0).cast_unsigned().min(position);
+            }
+            info.num_ack_pending = deliveries::held(conn, id, usize::MAX)? as u64;
+            info.num_redelivered = deliveries::redelivered(conn, id)?.max(0).cast_unsigned();
+            info.num_backing_off = deliveries::waiting(conn, id)?.max(0).cast_unsigned();
+        }
+        let newest = events::newest(conn)?;
+        info.lag = newest.saturating_sub(info.ack_floor);
+        let counted = events::count(conn, position, &filters, (PENDING_COUNTED, ROWS))?;
+        (info.num_pending, info.num_pending_is_exact) = (counted.matching, counted.is_all);
+        info.lag_millis = self.oldest(conn, &row, &info, &filters)?;
+        info.members = self.count_members(conn, id)?;
+        info.paused = row.is_paused;
+        info.failures = failures(&row.errors);
+        info.stopped = row.stopped;
+        Ok(info)
+    }
+
+    /// How long the first event that is not done with has been there.
+    fn oldest(
+        &self,
+        conn: &Connection,
+        row: &ConsumerRow,
+        info: &ConsumerInfo,
+        filters: &Filters,
+    ) -> rusqlite::Result<u64> {
+        let created_at = if info.ack_floor < row.position {
+            // It is in flight.
+            let message = events::get(conn, info.ack_floor + 1)?;
+            message.and_then(Result::ok).map(|message| message.unix_millis())
+        } else {
+            let size = PageSize { messages: 1, bytes: usize::MAX, rows: ROWS };
+            let page = events::page(conn, row.position, filters, size)?;
+            page.messages.first().map(|message| message.unix_millis())
+        };
+        let age = created_at.map_or(0, |created_at| self.unix_millis().saturating_sub(created_at));
+        Ok(age.max(0).cast_unsigned())
+    }
+
+    /// Those that live, if that can be told.
+    fn count_members(&self, conn: &Connection, id: i64) -> rusqlite::Result<Option<usize>> {
+        let Some(presence) = &self.links.presence else { return Ok(None) };
+        let peers = members::peers(conn, id)?;
+        Ok(Some(peers.into_iter().filter(|peer| presence.is_alive(*peer)).count()))
+    }
+}
