@@ -36,11 +36,16 @@ async fn camera() -> Result<(), Box<dyn Error>> {
     let path = folder.path().join("app.db");
     let bus = SqliteBus::open(&path).await?;
     bus.consumer(pictures()).await?.leave().await?;
+    let worker = || Command::new(std::env::current_exe()?).arg(&path).spawn();
+    let mut workers = [worker()?, worker()?, worker()?];
+    // What was published before they are there is theirs too; but each is to get its share here. (Not every system can tell
+    // how many they are.)
+    while bus.consumer_info("workers").await?.members.is_some_and(|members| members < 3) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     for picture in 1..=12 {
         bus.publish("picture.taken", format!("{picture}.jpg")).await?;
     }
-    let worker = || Command::new(std::env::current_exe()?).arg(&path).spawn();
-    let mut workers = [worker()?, worker()?, worker()?];
 
     while bus.consumer_info("workers").await?.ack_floor < 12 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -77,6 +82,8 @@ async fn worker(path: &Path) -> Result<(), Box<dyn Error>> {
 /// Says of one picture that it is done, or how it is to go on.
 async fn develop(delivery: &Delivery) -> rowbus::Result<()> {
     let (picture, attempt) = (delivery.text().unwrap_or("?"), delivery.attempt());
+    // As if it took its time.
+    tokio::time::sleep(Duration::from_millis(30)).await;
     match picture {
         "4.jpg" if attempt == 1 => {
             say("worker", format_args!("{picture} is too large for now"));

@@ -46,6 +46,7 @@ async fn is_ahead_until_it_seeks(bus: &SqliteBus, mut inbox: Inbox, mut open: im
     assert!(matches!(error.kind(), ErrorKind::CursorAhead { newest: 3, .. }), "{error:?}");
     let end = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("the end in time");
     assert!(end.is_none(), "an error that an inbox does not survive is its last item");
+    drop(inbox);
     // Opening it again changes nothing.
     let error = next(&mut open().await).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::CursorAhead { newest: 3, .. }), "{error:?}");
