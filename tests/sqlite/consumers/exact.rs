@@ -1,5 +1,7 @@
 //! What a handler writes in the file is there exactly once for each event, whenever its process is killed.
 
+use std::time::Duration;
+
 use rowbus::sqlite::Transaction;
 use rowbus::{AckPolicy, Delivery, Durability, HandlerError, Messenger, Publish, SqliteBus};
 
@@ -20,6 +22,8 @@ pub(super) async fn project(path: &str, policy: AckPolicy) {
 
 fn add(tx: &mut Transaction<'_, '_>, delivery: &Delivery) -> Result<(), HandlerError> {
     let number: i64 = delivery.text().unwrap_or_default().parse()?;
+    // Handling takes its time, so that a death mostly comes in the middle of a transaction.
+    std::thread::sleep(Duration::from_micros(50));
     let count: i64 = tx.query_row(
         "UPDATE totals SET sum = sum + ?1, count = count + 1 RETURNING count",
         [number],
