@@ -206,10 +206,6 @@ impl Member {
         None
     }
 
-    pub(super) fn has_ready(&self) -> bool {
-        !self.state().ready.is_empty()
-    }
-
     /// It is no longer held here.
     pub(super) fn settled(&self, sequence: u64, attempt: i64) {
         let mut state = self.state();

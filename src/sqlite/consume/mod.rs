@@ -7,6 +7,7 @@
 mod claim;
 mod control;
 mod cumulative;
+mod effect;
 mod explicit;
 mod fate;
 mod feed;
