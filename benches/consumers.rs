@@ -148,7 +148,7 @@ fn behind(plan: &Plan, long: &Bench) {
             long.remove(inbox);
             taken
         });
-        tell(&format!("log: start of a {policy} consumer, to its first delivery"), start, "ms", "< 50");
+        tell(&format!("log: start of a consumer ({policy}), to its first delivery"), start, "ms", "< 50");
     }
     let rate = plan.median(|round| read(plan, long, &format!("read-{round}"), AckPolicy::Cumulative));
     tell("log: events read, cumulative, every 512th acknowledged", rate, "a second", "> 500,000");
@@ -195,9 +195,9 @@ fn acks(plan: &Plan, long: &Bench, short: &Bench) {
             median(times)
         };
         let [short, long, ratio] = plan.compare(|round| alone(short, round), |round| alone(long, round));
-        tell(&format!("log: one {policy} acknowledgement with {SHORT} events"), short, "µs", "");
-        tell(&format!("log: one {policy} acknowledgement with {} events", plan.events), long, "µs", "");
-        tell(&format!("log: one {policy} acknowledgement, long log : short log"), ratio, "", "1");
+        tell(&format!("log: one acknowledgement ({policy}) with {SHORT} events"), short, "µs", "");
+        tell(&format!("log: one acknowledgement ({policy}) with {} events", plan.events), long, "µs", "");
+        tell(&format!("log: one acknowledgement ({policy}), long log : short log"), ratio, "", "1");
     }
 }
 
