@@ -184,7 +184,7 @@ pub(crate) fn time(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-/// The lines that [`fate::line`] writes.
+/// The lines that [`line`](crate::sqlite::failure::line) writes.
 pub(crate) fn failures(lines: &str) -> Vec<Failed> {
     let parse = |line: &str| {
         let (attempt, rest) = line.split_once(' ')?;
@@ -197,10 +197,11 @@ pub(crate) fn failures(lines: &str) -> Vec<Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite::failure::line;
 
     #[test]
     fn failures_are_read_as_they_were_written_and_rubbish_is_passed_over() {
-        let text = fate::line(1, 10, "no route") + "rubbish\n" + &fate::line(2, 20, "");
+        let text = line(1, 10, "no route") + "rubbish\n" + &line(2, 20, "");
         let read = failures(&text);
         assert_eq!(read, [Failed::new(1, time(10), "no route"), Failed::new(2, time(20), "")]);
     }
