@@ -43,7 +43,8 @@ impl fmt::Display for AckPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// It stops in front of the event, with [`ErrorKind::ConsumerStopped`], until it is resumed or opened anew.
+    /// It stops in front of the event, and the active member's inbox ends with [`ErrorKind::ConsumerStopped`]. Those who stand by
+    /// wait until the consumer is resumed, moved or opened anew; then it tries the event again, with all attempts before it.
     #[default]
     Stop,
     /// It makes a dead letter of the event, and goes on behind it.

@@ -27,7 +27,7 @@ pub struct ConsumerInfo {
     pub num_pending_is_exact: bool,
     /// Deliveries that members hold.
     pub num_ack_pending: u64,
-    /// Of those that are held or wait to come again, how many were delivered before.
+    /// Deliveries that members hold and that are not the first of their events, and what waits to come again.
     pub num_redelivered: u64,
     /// Deliveries that wait out a pause before they come again.
     pub num_backing_off: u64,
@@ -39,7 +39,8 @@ pub struct ConsumerInfo {
     pub members: Option<usize>,
     /// Whether it is paused.
     pub paused: bool,
-    /// Why it has stopped: what was said of the event that it stands in front of.
+    /// Why it has stopped: what was said of the event that it stands in front of, as the reason to terminate it or the last
+    /// failure.
     pub stopped: Option<String>,
     /// How deliveries of the event behind the ack floor have failed, of a cumulative consumer.
     pub failures: Vec<Failure>,

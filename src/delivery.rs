@@ -89,7 +89,8 @@ impl Delivery {
         self.settle(Settlement::Nack(delay.into())).await
     }
 
-    /// Handling it has failed: as [`nack`](Self::nack), and the message of the error is kept for its dead letter. The error may say
+    /// Handling it has failed: as [`nack`](Self::nack), and the message of the error is kept for its dead letter, as the line of this
+    /// attempt (that of a nack is `nacked`, and one that was not acknowledged in time has a line as well). The error may say
     /// when it is to [come again](HandlerError::retry_at), or that it [never is](HandlerError::fatal).
     ///
     /// # Errors

@@ -126,7 +126,7 @@ pub trait Durable: Messenger {
     /// [`NotFound`](crate::ErrorKind::NotFound).
     fn pause_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// Ends a pause, and has a consumer that had stopped try its event again.
+    /// Ends a pause, and has a consumer that had stopped try its event again, with all attempts before it.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound).

@@ -16,8 +16,8 @@ use crate::future::BoxFuture;
 /// An item is a delivery, or an error. After [`ErrorKind::Gap`](crate::ErrorKind::Gap), which says that events may have been removed
 /// before the consumer got them, it goes on; any other error is the last item. At the end of the bus comes `None`.
 ///
-/// Dropping it gives back what was not handed over. Deliveries that were handed over can still be acknowledged, and the active
-/// member of a cumulative consumer loses its place.
+/// Dropping it gives back what was not handed over. Of an explicit consumer, deliveries that were handed over can still be
+/// acknowledged. The active member of a cumulative one loses its place, and with it what it holds.
 #[must_use = "dropping an inbox leaves the consumer"]
 pub struct Inbox {
     name: String,

@@ -31,6 +31,7 @@ mod inmem {
         expected.expect_last = true;
         expected.waits_for_servers = true;
         expected.jobs = true;
+        expected.consumers = true;
         assert_eq!(InMemBus::new().capabilities(), expected);
     }
 

@@ -37,8 +37,8 @@ pub(super) async fn a_terminated_event_is_a_dead_letter_with_its_reason(fixture:
     assert_eq!((letter.payload.as_ref(), letter.headers.get("Trace")), (b"body".as_slice(), Some("7f2c")));
     assert_eq!((letter.attempts, letter.created_at, letter.job()), (2, second.time(), None));
     let failures: Vec<_> = letter.failures.iter().map(|one| (one.attempt, one.message.as_str())).collect();
-    assert_eq!(failures, [(1, "not yet")]);
-    assert!(letter.died_at >= letter.failures[0].at);
+    assert_eq!(failures, [(1, "not yet")], "the reason says it all");
+    assert!(letter.died_at >= letter.failures[0].at && letter.failures[0].at >= letter.created_at);
     assert_eq!(info(&bus).await.ack_floor, ack.sequence);
 }
 
@@ -61,12 +61,16 @@ pub(super) async fn an_event_that_was_delivered_max_deliver_times_is_a_dead_lett
         assert!(letters(&elsewhere, "a").await.is_empty());
         let delivery = delivery(&mut inbox).await;
         assert_eq!(delivery.attempt(), attempt);
-        delivery.fail(HandlerError::new(format!("failure {attempt}"))).await.unwrap();
+        if attempt == 2 {
+            delivery.nack(None).await.unwrap();
+        } else {
+            delivery.fail(HandlerError::new(format!("failure {attempt}"))).await.unwrap();
+        }
     }
     let letters = letters(&elsewhere, "a").await;
     assert_eq!((letters.len(), letters[0].reason.as_str(), letters[0].attempts), (1, "exhausted", 3));
     let failures: Vec<_> = letters[0].failures.iter().map(|one| (one.attempt, &*one.message)).collect();
-    assert_eq!(failures, [(1, "failure 1"), (2, "failure 2"), (3, "failure 3")]);
+    assert_eq!(failures, [(1, "failure 1"), (2, "nacked"), (3, "failure 3")]);
     publish_numbers(&fixture.bus, "a", 1..2).await;
     assert_eq!(acked_texts(&mut inbox, 1).await, ["1"]);
 }

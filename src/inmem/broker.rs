@@ -1,6 +1,7 @@
 //! Where callers and services meet: one lock over the requests, and what follows from a step is done outside of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
@@ -12,8 +13,9 @@ use crate::filter::Filter;
 use crate::future::join_all;
 use crate::handler::Handler;
 use crate::inmem::callers::Caller;
+use crate::inmem::consumers::Consumers;
 use crate::inmem::desk::ServiceDesk;
-use crate::inmem::requests::{Changes, Due, Now, Requests};
+use crate::inmem::requests::{Due, Now, Requests};
 use crate::inmem::timer::Timer;
 use crate::request::RequestParts;
 use crate::serve::{ServeParts, Service};
@@ -25,10 +27,13 @@ pub(super) struct Broker {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     pub(super) max_payload: usize,
+    /// Whether there ever was one: publishing takes this lock only then.
+    pub(super) has_consumers: AtomicBool,
 }
 
 pub(super) struct State {
     pub(super) requests: Requests,
+    pub(super) consumers: Consumers,
     /// The services that take requests, by number.
     serving: Trie<u64>,
     /// Those that still end as well.
@@ -38,6 +43,8 @@ pub(super) struct State {
     turn: usize,
     phase: Phase,
     timer: Timer,
+    /// Members of consumers that this step has woken.
+    woken: Vec<Waker>,
 }
 
 /// What the broker knows of a service.
@@ -68,25 +75,26 @@ impl Broker {
     pub(super) fn new(clock: Arc<dyn Clock>, max_payload: usize) -> Self {
         let state = State {
             requests: Requests::default(),
+            consumers: Consumers::default(),
             serving: Trie::default(),
             services: HashMap::new(),
             last_service: 0,
             turn: 0,
             phase: Phase::Open,
             timer: Timer::default(),
+            woken: Vec::new(),
         };
-        Self { state: Mutex::new(state), clock, max_payload }
+        Self { state: Mutex::new(state), clock, max_payload, has_consumers: AtomicBool::new(false) }
     }
 
     /// One step, at the time that it is.
     pub(super) fn step<T>(self: &Arc<Self>, act: impl FnOnce(&mut State, Now) -> T) -> T {
         let mut state = self.state();
         let now = self.now();
-        state.requests.advance(now);
+        state.advance(now);
         let output = act(&mut state, now);
-        let changes = state.requests.take_changes();
-        let effects = state.effects(changes);
-        let due = state.requests.next_due();
+        let effects = state.effects();
+        let due = state.next_due();
         state.timer.arm(due, self);
         drop(state);
         effects.apply();
@@ -138,6 +146,7 @@ impl Broker {
             }
             state.serving = Trie::default();
             state.requests.close_waiting(now);
+            state.consumers.wake_all();
             state.pumps()
         });
         let stops = pumps.into_iter().map(|pump| async move {
@@ -152,6 +161,7 @@ impl Broker {
             state.phase = Phase::Closed;
             state.serving = Trie::default();
             state.requests.close();
+            state.consumers.close();
             state.timer.stop();
             let pumps = state.pumps();
             state.services.clear();
@@ -159,6 +169,14 @@ impl Broker {
         });
         for pump in pumps {
             pump.end(None);
+        }
+    }
+
+    /// Has members of consumers look at what was published.
+    pub(super) fn published<'a>(self: &Arc<Self>, subjects: impl Iterator<Item = &'a Subject>) {
+        // Set before a member first reads the log: it sees the event there, or this is seen here.
+        if self.has_consumers.load(Ordering::Acquire) {
+            self.step(|state, _| subjects.for_each(|subject| state.consumers.published(subject)));
         }
     }
 
@@ -170,7 +188,7 @@ impl Broker {
     /// For the timer: does what is due, and tells what is next.
     pub(super) fn tick(self: &Arc<Self>) -> (Due, Now) {
         self.step(|state, now| {
-            let due = state.requests.next_due();
+            let due = state.next_due();
             state.timer.told(due);
             (due, now)
         })
@@ -196,7 +214,7 @@ impl Broker {
 
 impl State {
     /// For what begins something.
-    fn open(&self) -> Result<()> {
+    pub(super) fn open(&self) -> Result<()> {
         if self.phase == Phase::Open { Ok(()) } else { Err(Error::closed()) }
     }
 
@@ -210,6 +228,27 @@ impl State {
         Some((&mut self.requests, self.services.get_mut(&service)?))
     }
 
+    fn advance(&mut self, now: Now) {
+        self.requests.advance(now);
+        self.consumers.advance(now);
+        self.bury();
+    }
+
+    fn next_due(&self) -> Due {
+        let (requests, consumers) = (self.requests.next_due(), self.consumers.next_due());
+        let first = |one: Option<i64>, other: Option<i64>| one.into_iter().chain(other).min();
+        Due { unix: first(requests.unix, consumers.unix), awake: first(requests.awake, consumers.awake) }
+    }
+
+    /// Puts what consumers have given up on to the other dead letters; tells whom they have woken.
+    fn bury(&mut self) {
+        let changes = self.consumers.take_changes();
+        self.woken.extend(changes.wakers);
+        for letter in changes.letters {
+            self.requests.bury(letter);
+        }
+    }
+
     fn is_served(&self, subject: &Subject) -> bool {
         let mut served = false;
         self.serving.each_match(subject, |_, _| served = true);
@@ -220,7 +259,10 @@ impl State {
         self.services.values().filter_map(|seat| seat.pump.upgrade()).collect()
     }
 
-    fn effects(&mut self, changes: Changes) -> Effects {
+    fn effects(&mut self) -> Effects {
+        self.bury();
+        let mut changes = self.requests.take_changes();
+        changes.wakers.append(&mut self.woken);
         let mut look = Vec::new();
         for subject in changes.ready {
             let mut served = Vec::new();
@@ -256,9 +298,9 @@ impl Effects {
 }
 
 /// Handlers are tasks, and deadlines need a timer.
-fn runtime() -> Result<Handle> {
+pub(super) fn runtime() -> Result<Handle> {
     Handle::try_current().map_err(|error| {
-        let message = "requests and services need a tokio runtime: this was called outside of one";
+        let message = "requests, services and consumers need a tokio runtime: this was called outside of one";
         Error::with_source(ErrorKind::Unsupported, message, error)
     })
 }

@@ -1,17 +1,20 @@
-//! Jobs, as the test double of a bus that keeps them: they end with the bus.
+//! Jobs and consumers, as the test double of a bus that keeps them: they end with the bus.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::consumer::Consumer;
 use crate::consumer_info::ConsumerInfo;
 use crate::dead_letter::{Dead, DeadLetter};
 use crate::durable::Durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::future::BoxFuture;
 use crate::inbox::Inbox;
 use crate::inmem::InMemBus;
-use crate::inmem::broker::State;
+use crate::inmem::broker::{State, runtime};
 use crate::inmem::callers::Caller;
+use crate::inmem::consumers::{Consumers, Member};
+use crate::inmem::log::Log;
 use crate::inmem::requests::Now;
 use crate::job::Job;
 use crate::job_handle::{JobHandle, JobId, JobInfo};
@@ -41,6 +44,24 @@ impl InMemBus {
     fn replies_now(&self, id: &JobId) -> Result<Replies> {
         let (id, reader) = self.step(|state, _| state.requests.read(id.as_str()))?;
         Ok(Replies::new(Caller::new(Arc::clone(self.broker()), id, reader)))
+    }
+
+    fn consumer_now(&self, consumer: Consumer) -> Result<Inbox> {
+        let parts = consumer.into_parts()?;
+        runtime()?;
+        let (broker, shared) = (self.broker(), self.shared());
+        broker.has_consumers.store(true, Ordering::Release);
+        let seat = broker.step(|state, now| {
+            state.open()?;
+            shared.read(|log| state.consumers.open(&parts, log, now))
+        })?;
+        let member = Member::new(Arc::clone(broker), Arc::clone(shared), seat, &parts.name);
+        Ok(Inbox::new(parts.name, member))
+    }
+
+    /// A step of the consumers, which are shown the log.
+    fn with_log<T>(&self, act: impl FnOnce(&mut Consumers, &Log, Now) -> Result<T>) -> Result<T> {
+        self.step(|state, now| self.shared().read(|log| act(&mut state.consumers, log, now)))
     }
 
     fn step<T>(&self, act: impl FnOnce(&mut State, Now) -> Result<T>) -> Result<T> {
@@ -91,38 +112,45 @@ impl Durable for InMemBus {
     }
 
     fn requeue(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(async move { self.step(|state, now| state.requests.requeue(&which, now)) })
+        Box::pin(async move {
+            self.step(|state, now| {
+                let State { requests, consumers, .. } = state;
+                self.shared().read(|log| {
+                    requests.requeue(&which, now, |name, sequence| consumers.requeue(name, sequence, log))
+                })
+            })
+        })
     }
 
     fn purge(&self, which: Dead) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move { self.step(|state, _| state.requests.purge(&which)) })
     }
 
-    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer(&self, consumer: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        Box::pin(async move { self.consumer_now(consumer) })
     }
 
-    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer_info<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        Box::pin(async move { self.with_log(|consumers, log, now| consumers.info(name, log, now)) })
     }
 
     fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+        Box::pin(async move { self.with_log(|consumers, log, now| Ok(consumers.list(log, now))) })
     }
 
-    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn seek_consumer<'a>(&'a self, name: &'a str, to: StartAt) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.with_log(|consumers, log, _| consumers.seek(name, to, log)) })
     }
 
-    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn pause_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.step(|state, _| state.consumers.pause(name)) })
     }
 
-    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn resume_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.step(|state, _| state.consumers.resume(name)) })
     }
 
-    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn delete_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.step(|state, _| state.consumers.delete(name)) })
     }
 }

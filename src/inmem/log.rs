@@ -1,6 +1,8 @@
 //! The bounded log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -29,6 +31,15 @@ pub(super) struct Backlog {
     /// Comes before the messages.
     pub(super) gap: Option<Error>,
     pub(super) messages: VecDeque<Message>,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// It gets what comes behind this sequence.
+    pub(super) behind: u64,
+    /// The newest event of each subject, if it begins with those.
+    pub(super) last_of_each: BTreeSet<u64>,
 }
 
 impl Log {
@@ -80,16 +91,10 @@ impl Log {
             StartAt::New => Backlog::default(),
             StartAt::Oldest => self.since(self.first_sequence(), None, filter),
             StartAt::Sequence(sequence) => {
-                if sequence > self.next {
-                    return Err(Error::cursor_ahead(sequence, self.next - 1));
-                }
+                self.check(sequence)?;
                 self.since(sequence, Some(sequence.max(1)), filter)
             }
-            StartAt::Time(time) => {
-                let millis = time.timestamp_millis();
-                let behind = self.events.partition_point(|event| event.unix_millis() < millis);
-                self.since(self.first_sequence() + behind as u64, None, filter)
-            }
+            StartAt::Time(time) => self.since(self.of_time(time), None, filter),
             StartAt::LastPerSubject => {
                 let of_filter = self.newest.iter().filter(|(subject, _)| filter.matches(subject));
                 let mut sequences: Vec<u64> = of_filter.map(|(_, sequence)| *sequence).collect();
@@ -99,6 +104,47 @@ impl Log {
                 Backlog { gap: None, messages }
             }
         })
+    }
+
+    /// Where a consumer that starts there begins.
+    pub(super) fn start(&self, start: StartAt) -> Result<Start> {
+        let mut last_of_each = BTreeSet::new();
+        let first = match start {
+            StartAt::New => self.next,
+            StartAt::Oldest => self.first_sequence(),
+            StartAt::Sequence(sequence) => {
+                self.check(sequence)?;
+                sequence.max(1)
+            }
+            StartAt::Time(time) => self.of_time(time),
+            StartAt::LastPerSubject => {
+                last_of_each.extend(self.newest.values());
+                last_of_each.first().copied().unwrap_or(self.next)
+            }
+        };
+        Ok(Start { behind: first - 1, last_of_each })
+    }
+
+    /// The events behind a sequence.
+    pub(super) fn behind(&self, sequence: u64) -> impl Iterator<Item = &Message> {
+        self.events.range(self.index(sequence.saturating_add(1))..)
+    }
+
+    /// The newest sequence that was given out.
+    pub(super) fn newest(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Refuses a start beyond the end.
+    fn check(&self, sequence: u64) -> Result<()> {
+        if sequence > self.next { Err(Error::cursor_ahead(sequence, self.newest())) } else { Ok(()) }
+    }
+
+    /// The sequence of the first event of this time or later, or of the next where there is none.
+    fn of_time(&self, time: DateTime<Utc>) -> u64 {
+        let millis = time.timestamp_millis();
+        let behind = self.events.partition_point(|event| event.unix_millis() < millis);
+        self.first_sequence() + behind as u64
     }
 
     /// The events from a sequence on; a gap if the log no longer reaches back to `wanted`. Only who names a
@@ -111,7 +157,7 @@ impl Log {
     }
 
     /// The sequence of the oldest event, or of the next where there is none.
-    fn first_sequence(&self) -> u64 {
+    pub(super) fn first_sequence(&self) -> u64 {
         self.next - self.events.len() as u64
     }
 
@@ -121,7 +167,7 @@ impl Log {
         usize::try_from(behind).unwrap_or(usize::MAX).min(self.events.len())
     }
 
-    fn get(&self, sequence: u64) -> Option<&Message> {
+    pub(super) fn get(&self, sequence: u64) -> Option<&Message> {
         self.events.get(self.index(sequence)).filter(|event| event.sequence() == sequence)
     }
 
@@ -137,8 +183,6 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
     use crate::error::ErrorKind;
     use crate::publish::Publish;

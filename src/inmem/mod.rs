@@ -3,6 +3,7 @@
 mod broker;
 mod builder;
 mod callers;
+mod consumers;
 mod dedup;
 mod desk;
 mod durable;
@@ -42,8 +43,10 @@ use crate::subscribe::{Subscribe, Subscription};
 ///
 /// It keeps the whole contract of [`Messenger`] and of [`Durable`], and differs from SQLite in what its [`Capabilities`] say:
 /// nothing outlives the process, and a stream whose reader is too slow for its buffer gets an
-/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up. Jobs end with it, and parts of replies are kept
-/// in memory until their caller reads them. Requests and services need a tokio runtime with its timer.
+/// [`Overflow`](crate::ErrorKind::Overflow) item, where SQLite lets it catch up. Jobs and consumers end with it, and parts of
+/// replies are kept in memory until their caller reads them. A consumer reads straight from the log, so nothing overflows: it gets
+/// a [`Gap`](crate::ErrorKind::Gap) item where the log has forgotten what it had not delivered. Requests, services and consumers
+/// need a tokio runtime with its timer.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
@@ -71,8 +74,9 @@ struct Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        self.shared.close();
+        // Members of consumers read the log as long as the broker lets them.
         self.broker.close();
+        self.shared.close();
     }
 }
 
@@ -88,7 +92,8 @@ impl InMemBus {
     }
 
     /// Takes every event up to this sequence out of the log, as retention does on other backends: to test
-    /// what a program does with a [`Gap`](crate::ErrorKind::Gap). Streams that have begun are not concerned.
+    /// what a program does with a [`Gap`](crate::ErrorKind::Gap). Streams that have begun are not concerned, and consumers with what
+    /// was not delivered to them.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
@@ -169,13 +174,22 @@ impl fmt::Debug for InMemBus {
 /// Each future that waits for no handler is done at its first poll; dropped before, it has done nothing.
 impl Messenger for InMemBus {
     fn send(&self, publish: Publish) -> BoxFuture<'_, Result<PubAck>> {
-        Box::pin(async { self.shared().send(publish.into_parts()?) })
+        Box::pin(async {
+            let parts = publish.into_parts()?;
+            let subject = parts.subject.clone();
+            let ack = self.shared().send(parts)?;
+            self.broker().published(std::iter::once(&subject));
+            Ok(ack)
+        })
     }
 
     fn send_all(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<Vec<PubAck>>> {
         Box::pin(async {
-            let batch = batch.into_iter().map(Publish::into_parts).collect::<Result<_>>()?;
-            self.shared().send_all(batch)
+            let batch = batch.into_iter().map(Publish::into_parts).collect::<Result<Vec<_>>>()?;
+            let subjects: Vec<_> = batch.iter().map(|parts| parts.subject.clone()).collect();
+            let acks = self.shared().send_all(batch)?;
+            self.broker().published(subjects.iter());
+            Ok(acks)
         })
     }
 

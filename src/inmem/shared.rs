@@ -112,6 +112,11 @@ impl Shared {
         Ok(self.open_state()?.log.last(subject).cloned())
     }
 
+    /// Has a look at the log. Nothing else may be locked within.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Log) -> T) -> T {
+        look(&self.state().log)
+    }
+
     pub(super) fn forget_through(&self, sequence: u64) {
         self.state().log.forget_through(sequence);
     }

@@ -1,5 +1,6 @@
 //! The cases find what breaks the contract, and pass what keeps no more than it.
 
+mod consumers;
 mod services;
 
 use std::panic::catch_unwind;

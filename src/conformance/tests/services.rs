@@ -228,32 +228,32 @@ impl Durable for Faulty {
         self.bus.purge(which)
     }
 
-    fn consumer(&self, _: Consumer) -> BoxFuture<'_, Result<Inbox>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer(&self, consumer: Consumer) -> BoxFuture<'_, Result<Inbox>> {
+        self.bus.consumer(consumer)
     }
 
-    fn consumer_info<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn consumer_info<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ConsumerInfo>> {
+        self.bus.consumer_info(name)
     }
 
     fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+        self.bus.consumers()
     }
 
-    fn seek_consumer<'a>(&'a self, _: &'a str, _: StartAt) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn seek_consumer<'a>(&'a self, name: &'a str, to: StartAt) -> BoxFuture<'a, Result<()>> {
+        self.bus.seek_consumer(name, to)
     }
 
-    fn pause_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn pause_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.pause_consumer(name)
     }
 
-    fn resume_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn resume_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.resume_consumer(name)
     }
 
-    fn delete_consumer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "not yet")) })
+    fn delete_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.delete_consumer(name)
     }
 }
 

@@ -168,11 +168,11 @@ fn held(row: Option<&mut Row>, ticket: Ticket) -> Result<&mut Row> {
     row.filter(|row| row.lease().is_some() && row.attempt == ticket.attempt).ok_or_else(Error::lease_lost)
 }
 
-fn one_line(message: &str) -> String {
+pub(in crate::inmem) fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Any number, so that what failed together is not tried again together.
-fn chance() -> u64 {
+pub(in crate::inmem) fn chance() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().1
 }

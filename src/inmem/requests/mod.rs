@@ -21,9 +21,10 @@ use std::task::Waker;
 
 use uuid::{NoContext, Timestamp, Uuid};
 
-pub(super) use self::attempts::Taker;
+pub(super) use self::attempts::{Taker, chance, one_line};
+use self::dead::Buried;
 use self::ready::Ready;
-pub(super) use self::row::Due;
+pub(super) use self::row::{Due, time};
 use self::row::{JobTerms, Letter, RequestTerms, Row, State, Terms};
 use self::unique::UniqueKeys;
 use crate::error::{Error, Result};
@@ -48,8 +49,8 @@ pub(super) struct Requests {
     /// The rows that are not over of each key; the first may run.
     keys: HashMap<(Subject, Box<str>), BTreeSet<i64>>,
     unique: UniqueKeys,
-    /// The sequences of dead rows by their letters.
-    letters: BTreeMap<u64, i64>,
+    /// Those of consumers' events among them: all have their ids from one number.
+    letters: BTreeMap<u64, Buried>,
     last_letter: u64,
     last_reader: u64,
     changes: Changes,
@@ -213,7 +214,7 @@ impl Requests {
 
     fn die(&mut self, sequence: i64, reason: &'static str, error: Error, now: Now) {
         self.last_letter += 1;
-        self.letters.insert(self.last_letter, sequence);
+        self.letters.insert(self.last_letter, Buried::Job(sequence));
         let letter = Letter { id: self.last_letter, reason };
         self.end(sequence, State::Dead(letter), Err(error), now);
     }

@@ -253,7 +253,7 @@ impl Row {
 }
 
 /// A time outside of what `chrono` can express is shown as the Unix epoch, as that of an event is.
-pub(super) fn time(unix_millis: i64) -> DateTime<Utc> {
+pub(in crate::inmem) fn time(unix_millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(unix_millis).unwrap_or_default()
 }
 

@@ -356,8 +356,11 @@ fn a_requeued_letter_is_the_same_job_from_its_first_attempt_on() {
     let stale = bench.take("a").unwrap();
     bench.fail(stale);
     assert_eq!(bench.reasons(), [(1, "exhausted".to_owned(), 1)]);
-    assert_eq!(bench.requests.requeue(&Dead::Letter(1), bench.now).unwrap(), 1);
-    assert_eq!(bench.requests.requeue(&Dead::Letter(1), bench.now).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.requests.requeue(&Dead::Letter(1), bench.now, |_, _| Ok(())).unwrap(), 1);
+    assert_eq!(
+        bench.requests.requeue(&Dead::Letter(1), bench.now, |_, _| Ok(())).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(bench.submit(Job::new("a", "").unique("u")), id, "it has its unique key again");
     let info = bench.requests.info(&id).unwrap();
     assert_eq!((info.state, info.attempt, info.failures.len()), (JobState::Ready, 0, 0));

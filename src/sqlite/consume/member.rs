@@ -279,6 +279,12 @@ impl Member {
         }
     }
 
+    /// Whether time asks for nothing of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.state();
+        state.held.is_empty() && !state.left && state.rival.is_none() && state.retry_at.is_none()
+    }
+
     pub(super) fn holds_any(&self) -> bool {
         !self.state().held.is_empty()
     }

@@ -184,7 +184,7 @@ pub(crate) fn time(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-/// The lines that [`fate::line`] writes.
+/// The lines that [`line`](crate::sqlite::failure::line) writes.
 pub(crate) fn failures(lines: &str) -> Vec<Failed> {
     let parse = |line: &str| {
         let (attempt, rest) = line.split_once(' ')?;
