@@ -26,6 +26,8 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! | publish, stream | [`MessengerExt`], one line a verb; [`Publish`] and [`Subscribe`] for options |
 //! | ask, serve | [`MessengerExt`] as well; [`Request`] and [`Serve`] for options, [`Call`] is what a handler gets |
 //! | leave a job, see to dead letters | [`DurableExt`]; [`Job`] for options |
+//! | read with a position that survives, share events | [`Durable::consumer`]; [`Consumer`] for options, [`Delivery`] is what a member gets |
+//! | handle events exactly once | `SqliteBus::handle_in` |
 //! | publish or enqueue with your own rows | `SqliteBus::transaction`; `sqlite::publish_in` and `sqlite::enqueue_in` |
 //! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
 //! | test an app without a disk | [`InMemBus`] |

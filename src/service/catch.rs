@@ -17,7 +17,8 @@ pub(super) async fn catch_unwind<F: Future + Send>(future: F) -> Result<F::Outpu
     .await
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the handler panicked: {}", said.as_deref().unwrap_or("without a message"))

@@ -14,6 +14,6 @@ pub(crate) use handle::PumpHandle;
 pub(crate) use pump::Pump;
 // Leases that are renewed are those between processes.
 #[cfg(feature = "sqlite")]
-pub(crate) use desk::renew_after;
-#[cfg(feature = "sqlite")]
 pub(crate) use pump::Renewal;
+#[cfg(feature = "sqlite")]
+pub(crate) use {catch::message as panic_message, desk::renew_after};

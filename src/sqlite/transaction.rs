@@ -141,38 +141,14 @@ where
         let Some(run) = self.run.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Err(Failure::Refused(Error::closed()));
         };
-        // The way back without giving up the lock: a refusal has its own transaction go on, with nothing in it.
-        tx.conn.execute_batch("SAVEPOINT rowbus_transaction")?;
-        tx.conn.authorizer(Some(deny_transactions))?;
-        let ran = {
-            let _inside = Inside::of(self.work.writer_address());
-            let mut inside = Transaction { tx: &mut *tx, max_payload: self.max_payload };
-            std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut inside)))
-        };
-        tx.conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
-        if tx.conn.is_autocommit() {
-            // An `ON CONFLICT ROLLBACK` has ended it; what came after was committed by itself.
-            tx.conn.execute_batch("BEGIN IMMEDIATE")?;
-            tx.forget();
-            let rolled_back = || {
+        let (writer, max_payload) = (self.work.writer_address(), self.max_payload);
+        let ran = guarded(tx, |tx| in_savepoint(tx, writer, max_payload, run, Result::is_ok))?;
+        match ran.outcome {
+            Ok(Ok(_)) if ran.rolled_back => {
                 let message =
                     "the transaction was rolled back by one of its statements (ON CONFLICT ROLLBACK)";
-                Failure::Refused(Error::new(ErrorKind::Database, message))
-            };
-            return match ran {
-                Ok(Ok(_)) => Err(rolled_back()),
-                Ok(Err(error)) => Err(Failure::Refused(error)),
-                Err(panic) => Ok(Err(panic)),
-            };
-        }
-        if matches!(ran, Ok(Ok(_))) {
-            // The host may have rolled a part of it back, to a savepoint of its own: readers look into the file.
-            tx.hand_nothing_over();
-        } else {
-            tx.conn.execute_batch("ROLLBACK TO rowbus_transaction")?;
-            tx.forget();
-        }
-        match ran {
+                Err(Failure::Refused(Error::new(ErrorKind::Database, message)))
+            }
             Ok(Ok(output)) => Ok(Ok(output)),
             Ok(Err(error)) => Err(Failure::Refused(error)),
             Err(panic) => Ok(Err(panic)),
@@ -182,6 +158,63 @@ where
     fn committed(&self, _: &Self::Output) {
         self.work.timers_changed();
     }
+}
+
+/// How a closure in a transaction has ended.
+pub(crate) struct InSavepoint<R> {
+    /// What it returned, or its panic.
+    pub(crate) outcome: Result<R, Box<dyn Any + Send>>,
+    /// One of its statements has rolled the whole transaction back, with all that was written before.
+    pub(crate) rolled_back: bool,
+}
+
+/// Runs what calls a host's closures, which may neither end the transaction nor reach out of it. Where one of them has ended it
+/// none the less, by an `ON CONFLICT ROLLBACK`, another one is open afterwards, with nothing in it.
+///
+/// The closures in it may share a guard: to set one has SQLite compile all statements anew.
+pub(crate) fn guarded<T>(
+    tx: &mut Tx<'_>,
+    run: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    tx.conn.authorizer(Some(deny_transactions))?;
+    let ran = run(tx);
+    tx.conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
+    if tx.conn.is_autocommit() {
+        // What came after was committed by itself.
+        tx.conn.execute_batch("BEGIN IMMEDIATE")?;
+        tx.forget();
+    }
+    ran
+}
+
+/// Runs a host's closure, and undoes what it has written unless its result is to be kept: the way back without giving up the
+/// lock.
+pub(crate) fn in_savepoint<R>(
+    tx: &mut Tx<'_>,
+    writer: usize,
+    max_payload: usize,
+    run: impl FnOnce(&mut Transaction<'_, '_>) -> R,
+    keep: impl FnOnce(&R) -> bool,
+) -> rusqlite::Result<InSavepoint<R>> {
+    let mark = tx.mark();
+    tx.conn.prepare_cached("SAVEPOINT rowbus_transaction")?.execute([])?;
+    let outcome = {
+        let _inside = Inside::of(writer);
+        let mut inside = Transaction { tx: &mut *tx, max_payload };
+        std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut inside)))
+    };
+    if tx.conn.is_autocommit() {
+        return Ok(InSavepoint { outcome, rolled_back: true });
+    }
+    if outcome.as_ref().is_ok_and(keep) {
+        // The host may have rolled a part of it back, to a savepoint of its own: readers look into the file.
+        tx.hand_nothing_over();
+    } else {
+        tx.conn.prepare_cached("ROLLBACK TO rowbus_transaction")?.execute([])?;
+        tx.back_to(mark);
+    }
+    tx.conn.prepare_cached("RELEASE rowbus_transaction")?.execute([])?;
+    Ok(InSavepoint { outcome, rolled_back: false })
 }
 
 /// Pragmas whose argument names what is asked about.

@@ -137,6 +137,10 @@ fn plays_its_role() {
             ["toil", path, out] => crate::kills::toil(path, out).await,
             ["lock", path] => lock(path),
             ["hold", path] => hold(path),
+            #[cfg(target_os = "linux")]
+            _ if words[0].starts_with("consumer-") => {
+                crate::consumers::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
+            }
             _ => panic!("unknown role {role:?}"),
         }
     });

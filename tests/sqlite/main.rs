@@ -5,6 +5,8 @@
 
 mod child;
 #[cfg(target_os = "linux")]
+mod consumers;
+#[cfg(target_os = "linux")]
 mod doorbell;
 mod faults;
 #[cfg(target_os = "linux")]

@@ -38,7 +38,7 @@ impl Consumers {
         if self.seen.swap(count, Ordering::SeqCst) == count {
             return Ok(false);
         }
-        for member in self.members() {
+        for member in self.members().iter() {
             let known = member.state().revision;
             if consumers::revision(conn, member.consumer)? == Some(known) {
                 member.look();
@@ -52,12 +52,14 @@ impl Consumers {
     fn see_to_time(&self, conn: &Connection) -> rusqlite::Result<Option<Duration>> {
         let (wall, awake, now) = (self.unix_millis(), self.awake_millis(), Instant::now());
         let members = self.members();
-        self.forget_the_gone(&members, now);
-        let mut next = self.renew(&members, awake);
+        // Most of them are idle, and need no more than a look.
+        let busy: Vec<_> = members.iter().filter(|member| !member.is_quiet()).map(Arc::clone).collect();
+        self.forget_the_gone(&busy, now);
+        let mut next = self.renew(&busy, awake);
         next = next.into_iter().chain(self.keep_places(&members, now)).min();
         self.sweep(conn, wall, now)?;
         let mut timers = self.timers();
-        let rivals: Vec<i64> = members.iter().filter_map(|member| member.state().rival).collect();
+        let rivals: Vec<i64> = busy.iter().filter_map(|member| member.state().rival).collect();
         let look_at = self.mortality.look_at(Estate::Consumers);
         let mut dead = Vec::new();
         if timers.read(conn, now)? || look_at.is_some_and(|at| at <= now) {
@@ -76,10 +78,10 @@ impl Consumers {
         let due = timers.take_due(wall);
         next = next.into_iter().chain(timers.sleep(wall, awake, now)).min();
         drop(timers);
-        for member in members.iter().filter(|member| due.contains(&member.consumer)) {
-            member.look();
+        if !due.is_empty() {
+            members.iter().filter(|member| due.contains(&member.consumer)).for_each(|member| member.look());
         }
-        let retry = members.iter().filter_map(|member| self.retry(member, wall)).min();
+        let retry = busy.iter().filter_map(|member| self.retry(member, wall)).min();
         let deaths = look_at.map(|at| at.saturating_duration_since(now).max(SHORT));
         Ok(next.into_iter().chain(retry).chain(deaths).min())
     }

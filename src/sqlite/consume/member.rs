@@ -206,10 +206,6 @@ impl Member {
         None
     }
 
-    pub(super) fn has_ready(&self) -> bool {
-        !self.state().ready.is_empty()
-    }
-
     /// It is no longer held here.
     pub(super) fn settled(&self, sequence: u64, attempt: i64) {
         let mut state = self.state();
@@ -281,6 +277,12 @@ impl Member {
         {
             held.until = held.until.max(renewal.until);
         }
+    }
+
+    /// Whether time asks for nothing of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.state();
+        state.held.is_empty() && !state.left && state.rival.is_none() && state.retry_at.is_none()
     }
 
     pub(super) fn holds_any(&self) -> bool {

@@ -7,6 +7,7 @@
 mod claim;
 mod control;
 mod cumulative;
+mod effect;
 mod explicit;
 mod fate;
 mod feed;
@@ -59,7 +60,7 @@ pub(crate) struct Consumers {
     watcher: Arc<Watcher>,
     mortality: Arc<Mortality>,
     readers: Readers,
-    members: Mutex<Vec<Arc<Member>>>,
+    members: Mutex<Arc<Vec<Arc<Member>>>>,
     count: AtomicUsize,
     /// What wakes them.
     interest: Mutex<WakeBits>,
@@ -199,7 +200,7 @@ impl Consumers {
 
     fn add(&self, member: &Arc<Member>) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.push(Arc::clone(member));
+        Arc::make_mut(&mut members).push(Arc::clone(member));
         self.interest.lock().unwrap_or_else(PoisonError::into_inner).add(WakeBits::consumer(member.consumer));
         self.count.store(members.len(), Ordering::SeqCst);
         drop(members);
@@ -209,15 +210,15 @@ impl Consumers {
     /// Forgets those that have left and hold nothing more.
     fn forget(&self, gone: impl Fn(&Member) -> bool) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| !gone(member));
+        Arc::make_mut(&mut members).retain(|member| !gone(member));
         let mut interest = WakeBits::NOTHING;
         members.iter().for_each(|member| interest.add(WakeBits::consumer(member.consumer)));
         *self.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
         self.count.store(members.len(), Ordering::SeqCst);
     }
 
-    fn members(&self) -> Vec<Arc<Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn members(&self) -> Arc<Vec<Arc<Member>>> {
+        Arc::clone(&self.members.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What says which peer this is; `None` where the system cannot tell whether a peer lives.

@@ -88,6 +88,8 @@ pub(crate) struct Mark {
     events: usize,
     count: usize,
     bytes: usize,
+    bits: WakeBits,
+    requests: bool,
 }
 
 impl<'c> Tx<'c> {
@@ -138,14 +140,15 @@ impl<'c> Tx<'c> {
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        let Appended { events, count, bytes, .. } = &self.appended;
-        Mark { events: events.len(), count: *count, bytes: *bytes }
+        let Appended { events, count, bytes, bits, requests } = &self.appended;
+        Mark { events: events.len(), count: *count, bytes: *bytes, bits: *bits, requests: *requests }
     }
 
     /// Forgets what was appended since; the rows themselves are rolled back by the caller.
     pub(crate) fn back_to(&mut self, mark: Mark) {
         self.appended.events.truncate(mark.events);
         (self.appended.count, self.appended.bytes) = (mark.count, mark.bytes);
+        (self.appended.bits, self.appended.requests) = (mark.bits, mark.requests);
     }
 
     pub(crate) fn into_appended(self) -> Appended {
