@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::message::Message;
 use crate::publish::Durability;
+use crate::service::renew_after;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::fate;
 use crate::sqlite::consume::member::{Member, Ready};
@@ -96,7 +97,7 @@ impl Operation for Claim {
         let until = claimed.now.saturating_add(self.lease);
         if !claimed.taken.is_empty() {
             if self.member.received(&claimed.taken, claimed.now, until) {
-                self.consumers.timers_changed();
+                self.consumers.mind(claimed.now.saturating_add(renew_after(self.lease)));
             } else {
                 let taken =
                     claimed.taken.iter().map(|ready| (ready.message.sequence().cast_signed(), ready.attempt));

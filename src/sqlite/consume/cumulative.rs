@@ -108,6 +108,16 @@ impl CumulativeInbox {
         }
     }
 
+    /// What could not be done is tried again, unless that is of no use.
+    fn failed(&mut self, error: Error) {
+        if error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. }) {
+            return self.fail(error);
+        }
+        tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
+        (self.enlist, self.place) = (true, None);
+        self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
+    }
+
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.step {
             None => {}
@@ -120,16 +130,7 @@ impl CumulativeInbox {
                 self.step = None;
                 match stand {
                     Ok(stand) => self.stands(stand),
-                    Err(error)
-                        if error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. }) =>
-                    {
-                        self.fail(error);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
-                        self.enlist = true;
-                        self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
-                    }
+                    Err(error) => self.failed(error),
                 }
             }
         }
@@ -190,7 +191,7 @@ impl InboxSource for CumulativeInbox {
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
                     self.items.push_back(error)
                 }
-                Some(Err(error)) => self.fail(error),
+                Some(Err(error)) => self.failed(error),
                 None => self.finished = true,
             }
         }

@@ -135,7 +135,7 @@ impl ExplicitInbox {
             return self.fail(error);
         }
         tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
-        self.look = true;
+        (self.look, self.reload) = (true, true);
         self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
     }
 
@@ -223,7 +223,7 @@ impl InboxSource for ExplicitInbox {
             if let Err(error) = feed.read_ahead(cx, want) {
                 match error.kind() {
                     ErrorKind::Gap { .. } => self.items.push_back(error),
-                    _ => self.fail(error),
+                    _ => self.failed(error),
                 }
                 continue;
             }

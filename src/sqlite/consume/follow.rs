@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
+use crate::retry::millis;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::manage::Expire;
 use crate::sqlite::consume::member::Member;
@@ -83,7 +84,10 @@ impl Consumers {
         }
         let retry = busy.iter().filter_map(|member| self.retry(member, wall)).min();
         let deaths = look_at.map(|at| at.saturating_duration_since(now).max(SHORT));
-        Ok(next.into_iter().chain(retry).chain(deaths).min())
+        let next = next.into_iter().chain(retry).chain(deaths).min();
+        let minded_at = next.map_or(i64::MAX, |next| awake.saturating_add(millis(next)));
+        self.minded_at.store(minded_at, Ordering::SeqCst);
+        Ok(next)
     }
 
     /// Renews what is held longer than a lease; when to do that next.

@@ -68,6 +68,8 @@ pub(crate) struct Consumers {
     /// The count of changes that was seen last.
     seen: AtomicI64,
     timers: Mutex<Timers>,
+    /// When time is minded next at the latest, in awake milliseconds.
+    minded_at: AtomicI64,
     /// What is done now and then.
     chores: Mutex<Chores>,
     closing: AtomicBool,
@@ -94,6 +96,7 @@ impl Consumers {
             next_id: AtomicU64::new(1),
             seen: AtomicI64::new(0),
             timers: Mutex::default(),
+            minded_at: AtomicI64::new(i64::MAX),
             chores: Mutex::default(),
             closing: AtomicBool::new(false),
         })
@@ -158,6 +161,14 @@ impl Consumers {
     fn timers_changed(&self) {
         self.timers().read_soon();
         self.watcher.wake();
+    }
+
+    /// Something is to be seen to then, in awake milliseconds. Most often the watcher is awake before anyhow.
+    fn mind(&self, at: i64) {
+        self.timers().changed();
+        if at < self.minded_at.load(Ordering::SeqCst) {
+            self.watcher.wake();
+        }
     }
 
     /// Has the members of this consumer look for what they can take.

@@ -49,6 +49,8 @@ pub(super) struct Handled {
     pub(super) more: bool,
     /// Events that came again and are gone from the log.
     pub(super) gone: Vec<Error>,
+    /// Something is to come again at its time.
+    pub(super) failed: bool,
     /// Of a cumulative consumer, what follows.
     pub(super) next: Next,
     /// The event that this follows from.
@@ -89,6 +91,7 @@ impl Operation for Batch {
             position: 0,
             more: false,
             gone: Vec::new(),
+            failed: false,
             next: Next::On,
             sequence: 0,
         };
@@ -123,7 +126,9 @@ impl Operation for Batch {
 
     fn committed(&self, handled: &Handled) {
         self.member.follow(&handled.next, handled.sequence);
-        self.consumers.timers_changed();
+        if handled.failed {
+            self.consumers.timers_changed();
+        }
     }
 }
 
@@ -176,7 +181,10 @@ impl Batch {
             };
             match self.call(tx, message, attempts + 1)? {
                 One::Handled => drop(deliveries::remove(tx.conn, at)?),
-                One::Failed(error) => self.failed(tx, sequence, attempts, error)?,
+                One::Failed(error) => {
+                    handled.failed = true;
+                    self.failed(tx, sequence, attempts, error)?;
+                }
                 One::RolledBack => {
                     (handled.status, handled.sequence) = (Status::RolledBack, sequence.cast_unsigned());
                     return Ok(());
@@ -201,7 +209,10 @@ impl Batch {
             let sequence = message.sequence();
             match self.call(tx, message.clone(), 1)? {
                 One::Handled => {}
-                One::Failed(error) => self.failed(tx, sequence.cast_signed(), 0, error)?,
+                One::Failed(error) => {
+                    handled.failed = true;
+                    self.failed(tx, sequence.cast_signed(), 0, error)?;
+                }
                 One::RolledBack => {
                     (handled.status, handled.sequence) = (Status::RolledBack, sequence);
                     return Ok(());
@@ -227,7 +238,7 @@ impl Batch {
                 One::Handled => handled.position = sequence,
                 One::Failed(error) => {
                     handled.next = self.failed_in_order(tx, handled.position, sequence, error)?;
-                    handled.sequence = sequence;
+                    (handled.sequence, handled.failed) = (sequence, true);
                     if !matches!(handled.next, Next::On) {
                         return Ok(());
                     }
@@ -296,7 +307,7 @@ impl Batch {
         let message = "one of its statements has rolled the transaction back (ON CONFLICT ROLLBACK)";
         let error = HandlerError::new(message);
         let sequence = handled.sequence;
-        handled.status = Status::Done;
+        (handled.status, handled.failed) = (Status::Done, true);
         if self.consumer.settings.ack_policy == AckPolicy::Cumulative {
             handled.next = self.failed_in_order(tx, handled.position, sequence, error)?;
             return Ok(());

@@ -43,6 +43,8 @@ impl Drop for Ends {
 enum Work {
     Handle,
     Load,
+    /// The log could not be read.
+    TryAgain(Error),
     End(Option<Error>),
 }
 
@@ -60,6 +62,7 @@ impl Driver {
             let done = match poll_fn(|cx| self.poll_work(cx)).await {
                 Work::Load => self.load().await,
                 Work::Handle => self.handle().await,
+                Work::TryAgain(error) => Err(error),
                 Work::End(error) => break error,
             };
             match done {
@@ -102,7 +105,8 @@ impl Driver {
                     tracing::warn!(error = %gap, consumer = %self.consumer.name, "events may be missing");
                     continue;
                 }
-                Err(error) => return Poll::Ready(Work::End(Some(error))),
+                Err(error) if is_last(&error) => return Poll::Ready(Work::End(Some(error))),
+                Err(error) => return Poll::Ready(Work::TryAgain(error)),
                 Ok(()) => {}
             }
             if feed.is_empty() && !self.look {
