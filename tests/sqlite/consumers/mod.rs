@@ -1,5 +1,6 @@
 //! Consumers on a file: processes that are killed, members that share, and what the file says of it.
 
+mod clocks;
 mod effects;
 mod exact;
 mod idle;
