@@ -12,7 +12,8 @@ use crate::message::Message;
 use crate::sqlite::consume::control::InPlace;
 use crate::sqlite::consume::feed::Feed;
 use crate::sqlite::consume::place::{Enlist, Enlisted};
-use crate::sqlite::consume::{AGAIN, Seat};
+use crate::sqlite::consume::recovery::Recovery;
+use crate::sqlite::consume::seat::Seat;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::consumers::ConsumerRow;
 
@@ -25,6 +26,7 @@ pub(super) struct CumulativeInbox {
     handed: u64,
     items: VecDeque<Error>,
     step: Option<Step>,
+    recovery: Recovery,
     /// It is to see where it stands.
     enlist: bool,
     finished: bool,
@@ -33,6 +35,8 @@ pub(super) struct CumulativeInbox {
 struct Active {
     control: Arc<dyn DeliveryControl>,
     feed: Feed,
+    /// Events that were given up on before.
+    given_up: Vec<u64>,
 }
 
 /// Where it stands, and what it has before it if it has the place.
@@ -52,6 +56,7 @@ impl CumulativeInbox {
             place: None,
             items: VecDeque::new(),
             step: None,
+            recovery: Recovery::default(),
             enlist: true,
             finished: false,
         }
@@ -94,6 +99,7 @@ impl CumulativeInbox {
                 token,
             }),
             feed,
+            given_up: enlisted.given_up,
         });
         if self.place.is_none() {
             self.handed = 0;
@@ -102,6 +108,7 @@ impl CumulativeInbox {
 
     fn fail(&mut self, error: Error) {
         (self.finished, self.place) = (true, None);
+        self.seat.leave_soon();
         // The end of the bus is the end of its inboxes, and no fault of theirs.
         if error.kind() != ErrorKind::Closed {
             self.items.push_back(error);
@@ -110,12 +117,13 @@ impl CumulativeInbox {
 
     /// What could not be done is tried again, unless that is of no use.
     fn failed(&mut self, error: Error) {
-        if error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. }) {
-            return self.fail(error);
+        match self.recovery.pause(&self.seat, error) {
+            Ok(pause) => {
+                (self.enlist, self.place) = (true, None);
+                self.step = Some(Step::Pause(pause));
+            }
+            Err(error) => self.fail(error),
         }
-        tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
-        (self.enlist, self.place) = (true, None);
-        self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -129,7 +137,10 @@ impl CumulativeInbox {
                 let stand = ready!(enlist.as_mut().poll(cx));
                 self.step = None;
                 match stand {
-                    Ok(stand) => self.stands(stand),
+                    Ok(stand) => {
+                        self.recovery.done();
+                        self.stands(stand);
+                    }
                     Err(error) => self.failed(error),
                 }
             }
@@ -187,6 +198,7 @@ impl InboxSource for CumulativeInbox {
                 return Poll::Pending;
             };
             match ready!(active.feed.poll_next(cx)) {
+                Some(Ok(message)) if active.given_up.contains(&message.sequence()) => {}
                 Some(Ok(message)) => return Poll::Ready(self.delivery(message).map(Ok)),
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
                     self.items.push_back(error)

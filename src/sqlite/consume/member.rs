@@ -42,6 +42,10 @@ pub(super) struct State {
     pub(super) revision: i64,
     /// Leased, and not yet handed over.
     ready: VecDeque<Ready>,
+    /// What it has not handed over when it left, until it is written that it is given back.
+    giving_back: Vec<(i64, i64)>,
+    /// When it handed over something last, or took something, in awake milliseconds.
+    moved_at: i64,
     /// All that is leased, by sequence.
     held: HashMap<u64, Held>,
     /// Of the active member of a cumulative consumer: its fencing token.
@@ -174,6 +178,9 @@ impl Member {
             if state.left {
                 return false;
             }
+            if state.ready.is_empty() {
+                state.moved_at = now;
+            }
             for ready in leased {
                 let renew_at = now.saturating_add(renew_after(until.saturating_sub(now)));
                 let held = Held { attempt: ready.attempt, until, renew_at, wanted_until: None };
@@ -197,6 +204,7 @@ impl Member {
             match state.held.get_mut(&sequence) {
                 Some(held) if held.attempt == ready.attempt && held.until > now => {
                     held.wanted_until = Some(now.saturating_add(ack_wait));
+                    state.moved_at = now;
                     return Some(ready);
                 }
                 Some(held) if held.attempt == ready.attempt => drop(state.held.remove(&sequence)),
@@ -231,6 +239,32 @@ impl Member {
     pub(super) fn forget_all(&self) {
         let mut state = self.state();
         (state.ready, state.held) = (VecDeque::new(), HashMap::new());
+    }
+
+    /// Takes out what was not handed over, for good: what it gives is the same until that is written.
+    pub(super) fn take_all_ready(&self) -> Vec<(i64, i64)> {
+        let ready = self.take_ready();
+        let mut state = self.state();
+        state.giving_back.extend(ready);
+        state.giving_back.clone()
+    }
+
+    /// That it has left is written down.
+    pub(super) fn has_left(&self) {
+        let mut state = self.state();
+        state.giving_back.clear();
+        state.has_said_so = true;
+    }
+
+    /// What was not handed over for so long that others had better have it: nobody may be asking for it.
+    pub(super) fn take_stuck(&self, now: i64) -> Vec<(i64, i64)> {
+        {
+            let state = self.state();
+            if state.ready.is_empty() || now < state.moved_at.saturating_add(state.lease) {
+                return Vec::new();
+            }
+        }
+        self.take_ready()
     }
 
     /// Takes out what was not handed over, to give it back: sequences and attempts.

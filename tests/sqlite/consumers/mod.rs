@@ -8,6 +8,7 @@ mod log;
 mod members;
 mod nacks;
 mod places;
+mod spoilers;
 mod standbys;
 mod tail;
 mod truth;
