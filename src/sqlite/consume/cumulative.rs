@@ -148,6 +148,11 @@ impl CumulativeInbox {
         Poll::Ready(())
     }
 
+    /// What was handed over need not be done with.
+    fn note_seen(&self) {
+        self.seat.has_seen(&self.consumer, self.handed, self.place.as_ref().map(|place| &place.feed));
+    }
+
     /// Whether what failed is to wait a while longer.
     fn is_backing_off(&self) -> bool {
         let until = self.seat.member.state().retry_at;
@@ -210,7 +215,15 @@ impl InboxSource for CumulativeInbox {
     }
 
     fn leave(&mut self) -> BoxFuture<'_, Result<()>> {
-        (self.finished, self.place) = (true, None);
+        self.finished = true;
+        self.note_seen();
+        self.place = None;
         Box::pin(self.seat.leave())
+    }
+}
+
+impl Drop for CumulativeInbox {
+    fn drop(&mut self) {
+        self.note_seen();
     }
 }

@@ -172,6 +172,11 @@ impl ExplicitInbox {
         Poll::Ready(())
     }
 
+    /// All that was read was handed out, by this member or others.
+    fn note_seen(&self) {
+        self.seat.has_seen(&self.consumer, 0, self.feed.as_ref());
+    }
+
     fn hand_over(&self) -> Option<Delivery> {
         let wait = millis(self.consumer.settings.ack_wait);
         let ready = self.member().hand_over(self.consumers().awake_millis(), wait)?;
@@ -245,6 +250,13 @@ impl InboxSource for ExplicitInbox {
 
     fn leave(&mut self) -> BoxFuture<'_, Result<()>> {
         self.finished = true;
+        self.note_seen();
         Box::pin(self.seat.leave())
+    }
+}
+
+impl Drop for ExplicitInbox {
+    fn drop(&mut self) {
+        self.note_seen();
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) said_at: Option<Instant>,
     /// For how long it leases what it takes, in milliseconds.
     pub(super) lease: i64,
+    /// When it leaves: how far there was nothing for it.
+    pub(super) seen: Option<Seen>,
     /// It waits for fewer deliveries to be held.
     pub(super) is_full: bool,
     waker: Option<Waker>,
@@ -75,6 +77,17 @@ struct Held {
     renew_at: i64,
     /// It is not renewed beyond; `None` until it is handed over.
     wanted_until: Option<i64>,
+}
+
+/// How far a member has seen that there is nothing more for its consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The consumer as it was then.
+    pub(super) revision: i64,
+    /// If everything up to here is done with,
+    pub(super) handed: u64,
+    /// so is everything up to here.
+    pub(super) through: u64,
 }
 
 /// A lease to be renewed.

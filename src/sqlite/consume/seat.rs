@@ -9,8 +9,10 @@ use tokio::runtime::Handle;
 use crate::error::Result;
 use crate::future::BoxFuture;
 use crate::sqlite::consume::Consumers;
-use crate::sqlite::consume::member::Member;
+use crate::sqlite::consume::feed::Feed;
+use crate::sqlite::consume::member::{Member, Seen};
 use crate::sqlite::consume::tidy::{Leave, Release};
+use crate::sqlite::tables::consumers::ConsumerRow;
 
 /// A place among the members; dropping it leaves, once it was taken.
 pub(super) struct Seat {
@@ -49,6 +51,12 @@ impl Seat {
         }
     }
 
+    /// Notes how far there was nothing for the consumer, for when this leaves.
+    pub(super) fn has_seen(&self, consumer: &ConsumerRow, handed: u64, feed: Option<&Feed>) {
+        let seen = |through| Seen { revision: consumer.revision, handed, through };
+        self.member.state().seen = feed.and_then(Feed::caught_up).map(seen);
+    }
+
     /// Gives back what was not handed over.
     pub(super) fn give_back(&self) {
         let taken = self.member.take_ready();
@@ -69,12 +77,13 @@ impl Consumers {
     /// What tells everybody that a member has left; it may be written more than once.
     pub(super) fn leave(self: &Arc<Self>, member: &Arc<Member>) -> Leave {
         let taken = member.take_all_ready();
-        let token = {
+        let (token, seen) = {
             let mut state = member.state();
             (state.left, state.said_at) = (true, Some(Instant::now()));
-            state.token
+            (state.token, state.seen)
         };
-        Leave { consumers: Arc::clone(self), member: Arc::clone(member), peer: self.peer(), token, taken }
+        let (consumers, member) = (Arc::clone(self), Arc::clone(member));
+        Leave { consumers, member, peer: self.peer(), token, taken, seen }
     }
 }
 

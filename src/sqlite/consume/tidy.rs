@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::publish::Durability;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::fate::{Failed, Fate};
-use crate::sqlite::consume::member::{Member, Renewal};
+use crate::sqlite::consume::member::{Member, Renewal, Seen};
 use crate::sqlite::consume::settle;
 use crate::sqlite::failure::line;
 use crate::sqlite::tables::deliveries::Holder;
@@ -167,6 +167,22 @@ pub(super) struct Leave {
     pub(super) token: Option<i64>,
     /// What it has not handed over.
     pub(super) taken: Vec<(i64, i64)>,
+    pub(super) seen: Option<Seen>,
+}
+
+impl Leave {
+    /// A position that stays behind at the last event that was handled would have all that follows read again by who comes next,
+    /// and told of as missing once it is removed.
+    fn move_on(&self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        let Some(seen) = self.seen else { return Ok(()) };
+        let id = self.member.consumer;
+        let Some(state) = consumers::state(tx.conn, id)? else { return Ok(()) };
+        let is_done = state.position >= seen.handed.cast_signed() && state.revision == seen.revision;
+        if is_done && self.token.is_none_or(|token| state.has_member && token == state.member_token) {
+            consumers::advance(tx.conn, id, seen.through.cast_signed())?;
+        }
+        Ok(())
+    }
 }
 
 impl Operation for Leave {
@@ -179,6 +195,7 @@ impl Operation for Leave {
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = self.member.consumer;
         release(tx, id, &self.taken)?;
+        self.move_on(tx)?;
         members::remove(tx.conn, id, self.peer, self.member.id)?;
         consumers::active(tx.conn, id, tx.now)?;
         if let Some(token) = self.token

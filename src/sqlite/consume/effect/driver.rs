@@ -29,6 +29,8 @@ pub(super) struct Driver {
     token: Option<i64>,
     look: bool,
     load: bool,
+    /// The position after the last transaction.
+    handled: u64,
     /// Events up to here have a transaction each: one of them has spoilt that of all.
     alone_through: u64,
     /// So has the next that comes again.
@@ -71,6 +73,7 @@ impl Driver {
             token: None,
             look: true,
             load: true,
+            handled: 0,
             alone_through: 0,
             alone_again: false,
             blame: None,
@@ -99,6 +102,7 @@ impl Driver {
             }
         };
         // Others may go on from here.
+        self.seat.has_seen(&self.consumer, self.handled, self.feed.as_ref());
         let left = self.seat.leave().await.err();
         let error = error.or(left).filter(|error| error.kind() != ErrorKind::Closed);
         self.ending.0.end(error);
@@ -222,6 +226,7 @@ impl Driver {
             Status::Done => {
                 self.alone_again = false;
                 self.look |= handled.more;
+                self.handled = handled.position;
                 if let Some(feed) = &mut self.feed {
                     feed.pass(handled.position);
                 }
