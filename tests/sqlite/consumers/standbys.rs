@@ -65,11 +65,13 @@ async fn when_the_active_process_is_killed_another_takes_over_at_once_and_there_
     publishing.abort();
     eprintln!("the longest takeover: {longest:?}");
     assert!(longest < AT_ONCE, "{longest:?}");
+    // Before the rest are killed, of whom each may have its turn as the others go.
+    let noted = notes(&out);
     drop(members);
 
     // The lines of each process lie together, and the position never goes back further than to what was not acknowledged.
     let (mut active, mut had_it, mut floor, mut last) = (0, Vec::new(), 0, 0);
-    for note in notes(&out) {
+    for note in noted {
         let sequence = note.numbers[0];
         if note.process != active {
             assert!(!had_it.contains(&note.process), "{} is active again", note.process);
