@@ -8,11 +8,14 @@ use std::sync::LazyLock;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::backup::BackupArgs;
 use crate::bench::args::BenchArgs;
 use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
 use crate::enqueue::args::EnqueueArgs;
+use crate::export::ExportArgs;
 use crate::failure::Failure;
+use crate::import::ImportArgs;
 use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
@@ -57,6 +60,9 @@ pub(crate) enum Verb {
     Dead(DeadArgs),
     Consumer(ConsumerArgs),
     Peers(PeersArgs),
+    Backup(BackupArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     Bench(BenchArgs),
 }
 

@@ -60,7 +60,7 @@ fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|error| io_error(path, "resolving the path", error))
 }
 
-fn create_private(path: &Path) -> Result<()> {
+pub(crate) fn create_private(path: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -73,7 +73,7 @@ fn create_private(path: &Path) -> Result<()> {
     }
 }
 
-fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
+pub(crate) fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
     let kind = match error.kind() {
         Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::ReadOnly,
