@@ -20,6 +20,7 @@ use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
+use crate::salvage::SalvageArgs;
 use crate::serve::ServeArgs;
 use crate::subscribe::SubArgs;
 
@@ -63,6 +64,7 @@ pub(crate) enum Verb {
     Backup(BackupArgs),
     Export(ExportArgs),
     Import(ImportArgs),
+    Salvage(SalvageArgs),
     Bench(BenchArgs),
 }
 

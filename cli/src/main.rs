@@ -23,6 +23,7 @@ mod peers;
 mod publish;
 mod reply;
 mod request;
+mod salvage;
 mod serve;
 mod signals;
 mod start;
@@ -110,6 +111,7 @@ fn run(cli: Cli) -> Result<()> {
             }
             Verb::Export(args) => export::run(&cli.db, args.check()?, &status),
             Verb::Import(args) => import::run(&cli.db, args, &status).await,
+            Verb::Salvage(args) => salvage::run(args, &status),
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
         }
     })

@@ -29,6 +29,7 @@ mod open;
 mod peers;
 mod process;
 mod publishing;
+mod salvage;
 mod schema;
 mod sidecar;
 mod stream;
@@ -52,6 +53,7 @@ pub use backup::Backup;
 pub use builder::SqliteBuilder;
 pub use in_transaction::{enqueue_in, publish_in};
 pub use peers::Peer;
+pub use salvage::{Salvage, Salvaged, SalvagedTable};
 pub use schema::Migrate;
 pub use transaction::Transaction;
 

@@ -39,7 +39,7 @@ pub enum Migrate {
 
 /// How far ids are moved on after a power cut. More rows than this are not lost by one: between two flushes of the WAL
 /// lie some tens of MiB, unless a host's own reader holds up every checkpoint.
-const LOST_IDS_AT_MOST: i64 = 1 << 20;
+pub(crate) const LOST_IDS_AT_MOST: i64 = 1 << 20;
 
 /// Tables whose ids are never to be given twice.
 const NUMBERED: [&str; 3] = [events::TABLE, requests::TABLE, dead_letters::TABLE];

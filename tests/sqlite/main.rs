@@ -21,6 +21,7 @@ mod peers;
 mod plain_sql;
 mod processes;
 mod requests;
+mod salvaging;
 #[cfg(target_os = "linux")]
 mod servers;
 mod streams;

@@ -123,7 +123,7 @@ fn events(archive: &Archive, task: &Task, target: &mut Target) -> Result<Done> {
                 continue;
             }
         };
-        if !target.write(|out| write_event(out, &event, task.redactor.as_ref()))? {
+        if !target.write(|mut out| write_event(&mut out, &event, task.redactor.as_ref()))? {
             return Ok(Done { is_cut: true, ..done });
         }
         done.written += 1;
@@ -152,7 +152,7 @@ fn dead_letters(archive: &Archive, task: &Task, target: &mut Target) -> Result<D
             if let Some(redactor) = &task.redactor {
                 redactor.redact(&mut letter);
             }
-            if !target.write(|out| write_json(out, &letter))? {
+            if !target.write(|mut out| write_json(&mut out, &letter))? {
                 return Ok(Done { is_cut: true, ..done });
             }
             done.written += 1;
