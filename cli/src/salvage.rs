@@ -65,11 +65,15 @@ pub(crate) fn run(args: SalvageArgs, status: &Status) -> Result<()> {
 }
 
 fn write_for_people(out: &mut impl Write, salvaged: &Salvaged) -> io::Result<()> {
-    writeln!(out, "{:<18}{:>12}{:>12}{:>12}", "TABLE", "ROWS", "LOST", "REFUSED")?;
+    writeln!(out, "{:<18}{:>12}{:>12}{:>12}{:>12}", "TABLE", "ROWS", "UNSURE", "LOST", "REFUSED")?;
     for table in &salvaged.tables {
         // More may have been lost where that cannot be told.
         let lost = format!("{}{}", table.lost, if table.is_certain { "" } else { "+" });
-        writeln!(out, "{:<18}{:>12}{lost:>12}{:>12}", table.name, table.rows, table.refused)?;
+        writeln!(
+            out,
+            "{:<18}{:>12}{:>12}{lost:>12}{:>12}",
+            table.name, table.rows, table.unsure, table.refused
+        )?;
         write_ids(out, "lost", &table.lost_ids)?;
         write_ids(out, "missing", &table.missing_ids)?;
     }
@@ -107,8 +111,9 @@ fn write_table(out: &mut impl Write, table: &SalvagedTable) -> io::Result<()> {
     let ids = |ids: &[(i64, i64)]| {
         ids.iter().map(|(first, last)| format!("[{first},{last}]")).collect::<Vec<_>>().join(",")
     };
-    write!(out, "{{\"name\":\"{}\",\"rows\":{},\"lost\":{}", table.name, table.rows, table.lost)?;
-    write!(out, ",\"is_certain\":{},\"refused\":{}", table.is_certain, table.refused)?;
-    write!(out, ",\"damaged_pages\":{},\"lost_ids\":[{}]", table.damaged, ids(&table.lost_ids))?;
+    write!(out, "{{\"name\":\"{}\",\"rows\":{},\"unsure\":{}", table.name, table.rows, table.unsure)?;
+    write!(out, ",\"lost\":{},\"is_certain\":{}", table.lost, table.is_certain)?;
+    write!(out, ",\"refused\":{},\"damaged_pages\":{}", table.refused, table.damaged)?;
+    write!(out, ",\"lost_ids\":[{}]", ids(&table.lost_ids))?;
     write!(out, ",\"missing_ids\":[{}]}}", ids(&table.missing_ids))
 }

@@ -196,3 +196,65 @@ async fn a_position_of_before_the_restored_file_is_told() {
         bus.close().await.unwrap();
     }
 }
+
+/// `cargo test --test sqlite what_a_backup_costs -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures, and takes half a minute"]
+async fn what_a_backup_costs_a_publisher() {
+    let place = Place::new();
+    let bus = place.open().await;
+    for _ in 0..200 {
+        bus.send_all(vec![Publish::new("a", vec![7; 1000]).relaxed(); 1000]).await.unwrap();
+    }
+    let measure = |what: &'static str, full: bool, stop: Arc<AtomicBool>| {
+        let bus = bus.clone();
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let publish = Publish::new("b", vec![7; 128]);
+                let start = Instant::now();
+                bus.send(if full { publish.durability(rowbus::Durability::Full) } else { publish.relaxed() })
+                    .await
+                    .unwrap();
+                times.push(start.elapsed());
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+            times.sort();
+            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+            println!(
+                "{what}, full {full}: {} publishes, p50 {:?}, p99 {:?}, max {:?}",
+                times.len(),
+                at(0.5),
+                at(0.99),
+                at(1.0)
+            );
+        })
+    };
+    for full in [false, true] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let quiet = measure("nothing else", full, Arc::clone(&stop));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stop.store(true, Ordering::Relaxed);
+        quiet.await.unwrap();
+        for round in 0..2 {
+            let stop = Arc::new(AtomicBool::new(false));
+            let beside = measure("during a backup", full, Arc::clone(&stop));
+            let start = Instant::now();
+            let backup = bus.backup(place.join(&format!("copy-{full}-{round}.db"))).await.unwrap();
+            println!("backup of {} MB: {:?}", backup.bytes >> 20, start.elapsed());
+            stop.store(true, Ordering::Relaxed);
+            beside.await.unwrap();
+            let stop = Arc::new(AtomicBool::new(false));
+            let beside = measure("during VACUUM INTO", full, Arc::clone(&stop));
+            let (sql, target) = (place.sql(), place.join(&format!("vacuum-{full}-{round}.db")));
+            let start = Instant::now();
+            let vacuum = tokio::task::spawn_blocking(move || {
+                sql.execute("VACUUM INTO ?1", [target.to_str().unwrap()]).unwrap();
+            });
+            vacuum.await.unwrap();
+            println!("VACUUM INTO: {:?}", start.elapsed());
+            stop.store(true, Ordering::Relaxed);
+            beside.await.unwrap();
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(super) struct Header {
 pub(super) struct Pages {
     file: File,
     log: Option<(File, Wal)>,
-    size: usize,
+    pub(super) size: usize,
     /// Bytes of a page that SQLite uses.
     pub(super) usable: usize,
     /// How many pages there are.

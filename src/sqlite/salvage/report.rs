@@ -26,6 +26,9 @@ pub struct SalvagedTable {
     pub name: &'static str,
     /// Rows that came out.
     pub rows: u64,
+    /// Of these, those on pages of which nothing says that they still counted: where the file's map of its pages is damaged, rows
+    /// that were removed before may be among them.
+    pub unsure: u64,
     /// Pages of the table that are damaged.
     pub damaged: u64,
     /// Rows that are known to have been there, and are lost.

@@ -19,8 +19,9 @@ const EVENTS_INDEX: &str = "bus_events_by_subject";
 const POLICIES: &str = "bus_retention";
 const COUNTERS: &str = "sqlite_sequence";
 
-/// Pages that tell whether a page size is the right one.
-const SAMPLE: u32 = 256;
+/// Bytes that tell whether a page size is the right one: the same ones for each size, since every second page of that size can
+/// be one of twice the size.
+const SAMPLE: usize = 8 << 20;
 
 pub(super) struct Rescue<'a> {
     conn: &'a Connection,
@@ -43,6 +44,7 @@ impl<'a> Rescue<'a> {
         let tables = TABLES.iter().map(|table| SalvagedTable {
             name: table.name,
             rows: 0,
+            unsure: 0,
             damaged: 0,
             lost: 0,
             lost_ids: Vec::new(),
@@ -101,6 +103,7 @@ impl<'a> Rescue<'a> {
             if !matches!(self.map.of(page), Use::Unknown | Use::SomeTree) {
                 continue;
             }
+            let is_live = self.map.of(page) == Use::SomeTree;
             let Some(node) = Node::read(self.pages, page) else { continue };
             for cell in node.cells().flatten() {
                 let row = self.payload(&cell, page).and_then(|payload| decode(&payload, self.pages.encoding));
@@ -113,7 +116,12 @@ impl<'a> Rescue<'a> {
                 if table == EVENTS && index_is_whole && self.indexed.binary_search(&cell.rowid).is_err() {
                     continue;
                 }
+                let before = self.tables[table].rows;
                 self.keep(table, cell.rowid, row)?;
+                // The file's map knows what counts, and so does an index that is whole.
+                if !is_live && (table != EVENTS || !index_is_whole) {
+                    self.tables[table].unsure += self.tables[table].rows - before;
+                }
             }
         }
         Ok(())
@@ -131,7 +139,8 @@ impl<'a> Rescue<'a> {
 
     fn learn(&mut self, name: &str, row: &[Value]) {
         match (name, row) {
-            (EVENTS_INDEX, [_, id]) => self.indexed.extend(id.as_int()),
+            // The id is a column of it, and stands behind its columns as in every index.
+            (EVENTS_INDEX, [_, .., id]) => self.indexed.extend(id.as_int()),
             (COUNTERS, [table, newest]) => {
                 if let (Some(table), Some(newest)) = (table.as_str(), newest.as_int()) {
                     let counter = self.counters.entry(table.to_owned()).or_default();
@@ -265,7 +274,7 @@ impl<'a> Rescue<'a> {
 
 /// The pages at the beginning of a file that look like some of a bus.
 pub(super) fn looks_like_ours(pages: &Pages) -> usize {
-    let numbers = 1..=pages.count.min(SAMPLE);
+    let numbers = 1..=pages.count.min((SAMPLE / pages.size) as u32);
     let nodes =
         numbers.filter_map(|page| Node::read(pages, page)).filter(|node| node.kind == Kind::TableLeaf);
     let ours = |node: &Node| {
