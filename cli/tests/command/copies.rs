@@ -46,7 +46,7 @@ fn fill(folder: &Folder) {
                 "-H",
                 "A:  2",
                 "--message-id",
-                "id \"\u{1}",
+                "id \"\\",
             ][..],
             &b"text"[..],
         ),
