@@ -3,6 +3,7 @@
 //! SQLite's online backup copies the pages of one snapshot, held by a read transaction: a commit meanwhile neither waits for
 //! it nor has it begin anew. What only the living file may say of itself is taken out of the copy before it gets its name.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use rusqlite::backup::{Backup as Pages, StepResult};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::Opener;
 use crate::sqlite::log::Log;
+use crate::sqlite::open::io_error;
 use crate::sqlite::tables::{consumers, deliveries, events, members, meta, peers, replies, requests};
 use crate::sqlite::unfinished::Unfinished;
 use crate::sqlite::{boot, fault};
@@ -65,13 +67,17 @@ pub(crate) fn run(
 ) -> Result<Backup> {
     let unfinished = Unfinished::create(path)?;
     let opener = opener.at(unfinished.path());
+    // Opened before SQLite has the file, and closed after it.
+    let failed = |error| io_error(path, "opening the new file", error);
+    let flushed = File::options().write(true).open(unfinished.path()).map_err(failed)?;
     let mut copy = opener.open_bare()?;
     let is_whole = log.read("copying the file", |conn| {
         // The snapshot begins with the first read.
         events::newest(conn)?;
-        copy_pages(conn, &mut copy, gone, &mut progress)
+        copy_pages(conn, (&mut copy, &flushed), gone, &mut progress)
     })?;
     drop(copy);
+    drop(flushed);
     if !is_whole {
         return Err(Error::closed());
     }
@@ -91,7 +97,7 @@ pub(crate) fn run(
 /// `false` if nobody waited for it any more.
 fn copy_pages(
     from: &Connection,
-    to: &mut Connection,
+    (to, flushed): (&mut Connection, &File),
     gone: &AtomicBool,
     progress: &mut Progress,
 ) -> rusqlite::Result<bool> {
@@ -104,6 +110,9 @@ fn copy_pages(
         let now = pages.progress();
         let (all, left) = (u64::from(now.pagecount.unsigned_abs()), u64::from(now.remaining.unsigned_abs()));
         progress(all.saturating_sub(left) * page, all * page);
+        // Step by step: one flush of it all at the end would keep the publishers' own waiting. Whether it has failed is told by
+        // the last one.
+        let _ = flushed.sync_data();
         match step {
             StepResult::Done => return Ok(true),
             _ if gone.load(Ordering::Relaxed) => return Ok(false),

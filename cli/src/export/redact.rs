@@ -55,7 +55,7 @@ impl Redactor {
         letter.payload = self.redacted(&letter.payload).into_bytes().into();
         letter.headers = self.headers(&letter.headers);
         for failure in &mut letter.failures {
-            failure.message = self.redacted(failure.message.as_bytes()).into();
+            failure.message = self.redacted(failure.message.as_bytes());
         }
     }
 }
