@@ -129,6 +129,8 @@ pub enum ErrorKind {
     Forked,
     /// The backend or this build cannot do it; the message says who can.
     Unsupported,
+    /// There is a file where one was to be made; it was left as it is.
+    AlreadyExists,
     /// The path cannot hold a bus: in memory, a folder, or missing where it must exist.
     InvalidPath,
     /// The file is not an SQLite database, or is encrypted with another key.

@@ -8,15 +8,19 @@ use std::sync::LazyLock;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::backup::BackupArgs;
 use crate::bench::args::BenchArgs;
 use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
 use crate::enqueue::args::EnqueueArgs;
+use crate::export::ExportArgs;
 use crate::failure::Failure;
+use crate::import::ImportArgs;
 use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
+use crate::salvage::SalvageArgs;
 use crate::serve::ServeArgs;
 use crate::subscribe::SubArgs;
 
@@ -57,6 +61,10 @@ pub(crate) enum Verb {
     Dead(DeadArgs),
     Consumer(ConsumerArgs),
     Peers(PeersArgs),
+    Backup(BackupArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
+    Salvage(SalvageArgs),
     Bench(BenchArgs),
 }
 

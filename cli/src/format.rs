@@ -7,6 +7,7 @@ use rowbus::{Headers, Message};
 use crate::escape::Escaped;
 use crate::json;
 use crate::start::rfc3339;
+use crate::time::write_time;
 
 /// How a message, a reply or a dead letter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(crate) fn write_headers(out: &mut impl Write, headers: &Headers) -> io::Resu
 fn write_json(out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
     write!(out, "{{\"sequence\":{},\"subject\":", message.sequence())?;
     json::string(out, message.subject())?;
-    write!(out, ",\"time\":\"{}\"", rfc3339(message.time()))?;
+    write_time(out, message)?;
     if let Some(attempt) = attempt {
         write!(out, ",\"attempt\":{attempt},\"redelivered\":{}", attempt > 1)?;
     }

@@ -4,6 +4,7 @@
 //! 3 timed out or nothing there.
 
 mod args;
+mod backup;
 mod bench;
 mod consumer;
 mod content;
@@ -11,15 +12,18 @@ mod dead;
 mod duration;
 mod enqueue;
 mod escape;
+mod export;
 mod failure;
 mod failures;
 mod format;
+mod import;
 mod job;
 mod json;
 mod peers;
 mod publish;
 mod reply;
 mod request;
+mod salvage;
 mod serve;
 mod signals;
 mod start;
@@ -27,6 +31,7 @@ mod status;
 mod stdin;
 mod stdout;
 mod subscribe;
+mod time;
 mod wait;
 
 use std::path::Path;
@@ -100,6 +105,13 @@ fn run(cli: Cli) -> Result<()> {
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, peers::run(&bus, args, &status).await).await
             }
+            Verb::Backup(args) => {
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, backup::run(&bus, args, &status).await).await
+            }
+            Verb::Export(args) => export::run(&cli.db, args.check()?, &status),
+            Verb::Import(args) => import::run(&cli.db, args, &status).await,
+            Verb::Salvage(args) => salvage::run(args, &status),
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
         }
     })

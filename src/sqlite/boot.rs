@@ -1,5 +1,9 @@
 //! Which boot of which machine this is.
 
+/// Stands in a file that was copied, in place of the boot in which it was last opened: no process has it open, and no commit
+/// of it was lost.
+pub(crate) const COPIED: &str = "copied";
+
 /// An id that is new after every start of the machine; `None` where the system has none to read.
 ///
 /// A power cut implies a new boot. So where the id has changed, commits that nobody flushed may be gone, and ids that

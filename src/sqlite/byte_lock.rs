@@ -22,6 +22,16 @@ pub(crate) fn try_lock(file: &File, byte: u64) -> io::Result<bool> {
     }
 }
 
+/// Takes the locks on so many bytes from the first on, for as long as the file stays open; `false` if another has one.
+#[cfg(target_os = "linux")]
+pub(crate) fn try_lock_all(file: &File, (first, count): (u64, u64)) -> io::Result<bool> {
+    match fcntl_range(file, libc::F_OFD_SETLK, first, count) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether anybody else has the lock on this byte.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
@@ -29,15 +39,20 @@ pub(crate) fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
 fn fcntl(file: &File, command: libc::c_int, byte: u64) -> io::Result<libc::flock> {
+    fcntl_range(file, command, byte, 1)
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn fcntl_range(file: &File, command: libc::c_int, first: u64, count: u64) -> io::Result<libc::flock> {
     use std::os::fd::AsRawFd;
     // SAFETY: `flock` is a plain structure of numbers, for which zeros are a value; `l_pid` has to be 0.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as _;
     lock.l_whence = libc::SEEK_SET as _;
-    lock.l_start = libc::off_t::try_from(byte).map_err(io::Error::other)?;
-    lock.l_len = 1;
+    lock.l_start = libc::off_t::try_from(first).map_err(io::Error::other)?;
+    lock.l_len = libc::off_t::try_from(count).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and both commands take a pointer to a `flock` that
     // lives longer than the call.
     let done = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
@@ -46,6 +61,11 @@ fn fcntl(file: &File, command: libc::c_int, byte: u64) -> io::Result<libc::flock
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn try_lock(_: &File, _: u64) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn try_lock_all(_: &File, _: (u64, u64)) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

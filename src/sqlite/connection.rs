@@ -20,6 +20,7 @@ pub(crate) type OnConnect = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Se
 #[derive(Clone)]
 pub(crate) struct Opener {
     path: PathBuf,
+    flags: OpenFlags,
     on_connect: Option<OnConnect>,
 }
 
@@ -35,7 +36,17 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLI
 
 impl Opener {
     pub(crate) fn new(path: PathBuf, on_connect: Option<OnConnect>) -> Self {
-        Self { path, on_connect }
+        Self { path, flags: FLAGS, on_connect }
+    }
+
+    /// The same for another file.
+    pub(crate) fn at(&self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// The same, opened in another way.
+    pub(crate) fn with_flags(self, flags: OpenFlags) -> Self {
+        Self { flags: flags | OpenFlags::SQLITE_OPEN_NO_MUTEX, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -45,7 +56,8 @@ impl Opener {
     /// A connection as SQLite gives it, with only the host's own set-up.
     pub(crate) fn open_bare(&self) -> Result<Connection> {
         let doing = || format!("opening {}", self.path.display());
-        let conn = Connection::open_with_flags(&self.path, FLAGS).map_err(|e| fault::error(&doing(), e))?;
+        let conn =
+            Connection::open_with_flags(&self.path, self.flags).map_err(|e| fault::error(&doing(), e))?;
         if let Some(on_connect) = &self.on_connect {
             on_connect(&conn).map_err(|e| fault::error("running on_connect", e))?;
         }
@@ -67,8 +79,9 @@ impl Opener {
     /// The pool of read connections.
     pub(crate) fn pool(&self, size: u32) -> Result<r2d2::Pool<r2d2_sqlite::SqliteConnectionManager>> {
         let on_connect = self.on_connect.clone();
-        let manager =
-            r2d2_sqlite::SqliteConnectionManager::file(&self.path).with_flags(FLAGS).with_init(move |conn| {
+        let manager = r2d2_sqlite::SqliteConnectionManager::file(&self.path)
+            .with_flags(self.flags)
+            .with_init(move |conn| {
                 if let Some(on_connect) = &on_connect {
                     on_connect(conn)?;
                 }

@@ -1,11 +1,12 @@
 //! The parts of an open bus, and the order in which they begin and end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::Result;
 use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::Checkpointer;
+use crate::sqlite::connection::Opener;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
@@ -21,7 +22,7 @@ use crate::sqlite::work::Work;
 use crate::sqlite::writer::{WriteConnection, Writer};
 
 pub(crate) struct Core {
-    path: PathBuf,
+    opener: Opener,
     options: Options,
     process: Process,
     writer: Arc<Writer>,
@@ -78,7 +79,7 @@ impl Core {
             Arc::downgrade(&consumers) as _,
             Arc::downgrade(&tail) as _,
         ]);
-        let checkpointer = Arc::new(Checkpointer::new(opener, identity));
+        let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
         let listener = Listener {
             tail: Arc::clone(&tail),
             work: Arc::clone(&work),
@@ -92,7 +93,7 @@ impl Core {
         links.upkeep();
         let process = Process::current();
         Ok(Arc::new(Self {
-            path,
+            opener,
             options,
             process,
             writer,
@@ -107,7 +108,11 @@ impl Core {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.opener.path()
+    }
+
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     /// Fails in a fork, which has none of the threads that the work would be given to.

@@ -3,13 +3,16 @@
 //! From the bus to its loops (`writer`, `tail`, `checkpoint`), from them to the `tables` that hold the SQL, and from there to the
 //! connection: arrows point one way.
 
+mod archive;
 mod attach;
+mod backup;
 mod boot;
 mod builder;
 mod byte_lock;
 mod checkpoint;
 mod connection;
 mod consume;
+mod copies;
 mod core;
 mod deaths;
 mod durable;
@@ -17,6 +20,7 @@ mod failure;
 mod fault;
 mod filters;
 mod identity;
+mod import;
 mod in_transaction;
 mod links;
 mod log;
@@ -26,12 +30,14 @@ mod open;
 mod peers;
 mod process;
 mod publishing;
+mod salvage;
 mod schema;
 mod sidecar;
 mod stream;
 mod tables;
 mod tail;
 mod transaction;
+mod unfinished;
 mod version;
 mod wake;
 mod watcher;
@@ -42,10 +48,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+pub use archive::{Archive, Events};
 pub use attach::Attachment;
+pub use backup::Backup;
 pub use builder::SqliteBuilder;
 pub use in_transaction::{enqueue_in, publish_in};
 pub use peers::Peer;
+pub use salvage::{Salvage, Salvaged, SalvagedTable};
 pub use schema::Migrate;
 pub use transaction::Transaction;
 

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use crate::defaults::BUSY_DEADLINE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::builder::Options;
 use crate::sqlite::connection::{Opener, Purpose, retry_busy};
 use crate::sqlite::identity::FileIdentity;
+use crate::sqlite::schema::Migrate;
 use crate::sqlite::tables::history;
 use crate::sqlite::{fault, mount, schema, version};
 
@@ -60,7 +62,7 @@ fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|error| io_error(path, "resolving the path", error))
 }
 
-fn create_private(path: &Path) -> Result<()> {
+pub(crate) fn create_private(path: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -73,7 +75,7 @@ fn create_private(path: &Path) -> Result<()> {
     }
 }
 
-fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
+pub(crate) fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
     let kind = match error.kind() {
         Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::ReadOnly,
@@ -82,6 +84,13 @@ fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error {
         _ => ErrorKind::Io,
     };
     Error::with_source(kind, format!("{}: {doing}: {error}", path.display()), error)
+}
+
+/// Makes a bus of a new, empty file that nobody else knows of.
+pub(crate) fn create_tables(opener: &Opener, conn: &Connection) -> Result<()> {
+    let deadline = Instant::now() + BUSY_DEADLINE;
+    ensure_wal(conn, opener.path(), false, deadline)?;
+    schema::prepare(conn, Migrate::Auto, deadline)
 }
 
 /// Puts a new file into WAL mode, and an existing one only when that was asked for.

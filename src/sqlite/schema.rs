@@ -39,7 +39,7 @@ pub enum Migrate {
 
 /// How far ids are moved on after a power cut. More rows than this are not lost by one: between two flushes of the WAL
 /// lie some tens of MiB, unless a host's own reader holds up every checkpoint.
-const LOST_IDS_AT_MOST: i64 = 1 << 20;
+pub(crate) const LOST_IDS_AT_MOST: i64 = 1 << 20;
 
 /// Tables whose ids are never to be given twice.
 const NUMBERED: [&str; 3] = [events::TABLE, requests::TABLE, dead_letters::TABLE];
@@ -100,8 +100,11 @@ fn migrate_locked(
     if boot.is_some() && state.boot.as_deref() != boot {
         // A new file has given out nothing yet.
         if state.has_history {
-            for table in NUMBERED {
-                events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
+            // A copy was flushed as a whole. Moving its ids on would hide that a position of before lies beyond its log.
+            if state.boot.as_deref() != Some(boot::COPIED) {
+                for table in NUMBERED {
+                    events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
+                }
             }
             requests::recover::new_boot(conn).map_err(failed)?;
             consumers::new_boot(conn, Utc::now().timestamp_millis()).map_err(failed)?;
@@ -230,6 +233,28 @@ pub(crate) fn check_main(conn: &Connection) -> Result<()> {
         return Ok(());
     }
     verify(&State::read(conn).map_err(unreadable)?, &migrations()).map(|_| ())
+}
+
+/// Whether there is a bus, and this library may read it.
+pub(crate) fn check_readable(conn: &Connection) -> Result<bool> {
+    if !history::exists(conn).map_err(unreadable)? {
+        return Ok(false);
+    }
+    let floor = meta::get(conn, meta::MIN_READER).map_err(unreadable)?;
+    let newest_known = newest_of(&migrations());
+    match floor.and_then(|floor| floor.parse::<i64>().ok()) {
+        Some(floor) if floor > newest_known => {
+            let message = format!(
+                "to read the file a library must know migration {floor}, and this one knows {newest_known}: update the program"
+            );
+            Err(Error::new(ErrorKind::SchemaTooNew, message))
+        }
+        Some(_) => Ok(true),
+        None => Err(Error::new(
+            ErrorKind::SchemaMismatch,
+            "bus_meta does not say which library may read this file",
+        )),
+    }
 }
 
 fn newest_of(migrations: &[Migration]) -> i64 {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, unsafe_code)] // it forks, and gives up rights
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)] // helpers of tests are tests
 
+mod backups;
 mod child;
 #[cfg(target_os = "linux")]
 mod consumers;
@@ -20,6 +21,7 @@ mod peers;
 mod plain_sql;
 mod processes;
 mod requests;
+mod salvaging;
 #[cfg(target_os = "linux")]
 mod servers;
 mod streams;

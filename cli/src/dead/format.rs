@@ -53,7 +53,7 @@ pub(super) fn write_for_people(out: &mut impl Write, letter: &DeadLetter) -> io:
 }
 
 /// One object, its fields in one order; a job has a `job`, an event a `consumer` and a `sequence`.
-pub(super) fn write_json(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
+pub(crate) fn write_json(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     write!(out, "{{\"id\":{}", letter.id)?;
     match &letter.source {
         DeadSource::Job(job) => {

@@ -8,6 +8,7 @@ mod show;
 use clap::{Args, Subcommand};
 use rowbus::{Messenger, SqliteBus};
 
+pub(crate) use crate::dead::format::write_json;
 use crate::dead::ls::LsArgs;
 use crate::dead::requeue::{PurgeArgs, RequeueArgs};
 use crate::dead::show::ShowArgs;

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod consumers;
+mod copies;
 mod corpus;
 #[cfg(unix)]
 mod dead_events;

@@ -28,9 +28,12 @@ const LAST_ID_OF_SUBJECT: &str = "SELECT max(id) FROM bus_events WHERE subject =
 const NEXT_SUBJECT: &str = "SELECT subject FROM bus_events WHERE subject > ?1 ORDER BY subject LIMIT 1";
 // By the primary key.
 const BY_ID: &str = "SELECT id, subject, data, headers, created_at, message_id FROM bus_events WHERE id = ?1";
+const TIME_OF: &str = "SELECT created_at FROM bus_events WHERE id = ?1";
 const FIRST_FROM: &str = "SELECT id, created_at FROM bus_events WHERE id >= ?1 ORDER BY id LIMIT 1";
 // A row a table with AUTOINCREMENT; it also counts events that have been removed.
 const NEWEST: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'bus_events'";
+// A scan, of the smallest index.
+const ALL: &str = "SELECT count(*) FROM bus_events";
 const SKIP_IDS: &str = "UPDATE sqlite_sequence SET seq = seq + ?2 WHERE name = ?1";
 const BEGIN_IDS: &str = "INSERT INTO sqlite_sequence (name, seq)
     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)";
@@ -70,6 +73,11 @@ pub(crate) fn newest(conn: &Connection) -> rusqlite::Result<u64> {
     Ok(seq.unwrap_or(0).max(0).cast_unsigned())
 }
 
+/// How many events there are. A scan: for files that nobody waits for.
+pub(crate) fn all(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row(ALL, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
 /// The sequence of a subject's newest event up to `through`; 0 if there is none.
 pub(crate) fn last_sequence(conn: &Connection, subject: &str, through: u64) -> rusqlite::Result<u64> {
     let through = i64::try_from(through).unwrap_or(i64::MAX);
@@ -86,6 +94,12 @@ pub(crate) fn last(conn: &Connection, subject: &Subject) -> rusqlite::Result<Opt
 /// The event of this sequence.
 pub(crate) fn get(conn: &Connection, sequence: u64) -> rusqlite::Result<Option<Decoded>> {
     conn.prepare_cached(BY_ID)?.query_row([sequence.cast_signed()], |row| decode(row, None)).optional()
+}
+
+/// When the event of this sequence was published, in Unix milliseconds; `None` if it is gone, or cannot tell.
+pub(crate) fn time_of(conn: &Connection, sequence: u64) -> rusqlite::Result<Option<i64>> {
+    let time = |row: &Row<'_>| Ok(row.get_ref(0)?.as_i64().ok());
+    Ok(conn.prepare_cached(TIME_OF)?.query_row([sequence.cast_signed()], time).optional()?.flatten())
 }
 
 /// The distinct subject that follows this text; neither need be UTF-8.

@@ -14,3 +14,4 @@ pub(crate) mod queues;
 pub(crate) mod replies;
 pub(crate) mod requests;
 pub(crate) mod retention;
+pub(crate) mod salvaged;

@@ -8,6 +8,7 @@ const ADD: &str = "INSERT INTO bus_peers (slot, name, pid, version, serves, boot
 // By bus_peers_by_slot.
 const UPDATE: &str = "UPDATE bus_peers SET serves = ?2 WHERE slot = ?1";
 const REMOVE: &str = "DELETE FROM bus_peers WHERE slot = ?1";
+const REMOVE_ALL: &str = "DELETE FROM bus_peers";
 
 /// A row, as anybody may have written it.
 #[derive(Clone, Debug)]
@@ -63,4 +64,9 @@ pub(crate) fn update(conn: &Connection, slot: i64, serves: Option<&str>) -> rusq
 
 pub(crate) fn remove(conn: &Connection, slot: i64) -> rusqlite::Result<()> {
     conn.prepare_cached(REMOVE)?.execute([slot]).map(|_| ())
+}
+
+/// A file that was copied is nobody's yet.
+pub(crate) fn remove_all(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute(REMOVE_ALL, []).map(|_| ())
 }

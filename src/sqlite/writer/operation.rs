@@ -101,13 +101,18 @@ impl<'c> Tx<'c> {
 
     /// Appends an event to the log and gives its sequence.
     pub(crate) fn append(&mut self, event: &PublishParts) -> rusqlite::Result<u64> {
-        let sequence = self.log.append(event, self.now)?;
+        self.append_at(event, self.now)
+    }
+
+    /// The same with the time at which it was published.
+    pub(crate) fn append_at(&mut self, event: &PublishParts, time: i64) -> rusqlite::Result<u64> {
+        let sequence = self.log.append(event, time)?;
         self.appended.count += 1;
         self.appended.bytes += event.payload.len();
         self.appended.bits.add(WakeBits::event(&event.subject));
         if self.hand_over {
             let (subject, payload) = (event.subject.clone(), event.payload.clone());
-            let message = Message::new(subject, payload, event.headers.clone(), sequence, self.now);
+            let message = Message::new(subject, payload, event.headers.clone(), sequence, time);
             self.appended.events.push(message.with_message_id(event.message_id.clone()));
         }
         Ok(sequence)
