@@ -14,7 +14,8 @@ const AGES_AFTER: &str =
 const AGES_OF_SUBJECT_AFTER: &str =
     "SELECT id, subject, octet_length(data) + ifnull(octet_length(headers), 0), created_at
     FROM bus_events WHERE subject = ?3 AND id > ?1 ORDER BY id LIMIT ?2";
-const NTH_NEWEST: &str = "SELECT id FROM bus_events WHERE subject = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
+const NTH_NEWEST: &str =
+    "SELECT id FROM bus_events WHERE subject = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
 const UP_TO: &str =
     "SELECT id, subject, octet_length(data) + ifnull(octet_length(headers), 0), 0 FROM bus_events
     WHERE subject = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
@@ -94,9 +95,7 @@ pub(crate) fn of_subject(
     (after, through): (u64, u64),
     most: usize,
 ) -> rusqlite::Result<Vec<Weighed>> {
-    conn.prepare_cached(UP_TO)?
-        .query_map((subject, id(after), id(through), most as i64), weighed)?
-        .collect()
+    conn.prepare_cached(UP_TO)?.query_map((subject, id(after), id(through), most as i64), weighed)?.collect()
 }
 
 /// Removes a row; `false` if it was gone.
@@ -202,7 +201,10 @@ mod tests {
         )
         .unwrap();
         let mut sizes = Vec::new();
-        assert!(!sizes_after(&conn, 0, 9, |id, subject, bytes| sizes.push((id, subject.to_owned(), bytes))).unwrap());
+        assert!(
+            !sizes_after(&conn, 0, 9, |id, subject, bytes| sizes.push((id, subject.to_owned(), bytes)))
+                .unwrap()
+        );
         assert_eq!(sizes, [(1, "a".to_owned(), 2), (2, "b".to_owned(), 11)]);
         assert_eq!(ages_after(&conn, 1, Some("b"), 9).unwrap()[0].bytes, 11);
     }
@@ -215,8 +217,7 @@ mod tests {
         }
         assert_eq!(beyond_newest(&conn, "a", 9, 2).unwrap(), Some(5));
         assert_eq!(beyond_newest(&conn, "a", 9, 5).unwrap(), None);
-        let ids: Vec<_> =
-            of_subject(&conn, "a", (1, 5), 9).unwrap().into_iter().map(|row| row.id).collect();
+        let ids: Vec<_> = of_subject(&conn, "a", (1, 5), 9).unwrap().into_iter().map(|row| row.id).collect();
         assert_eq!(ids, [3, 5]);
     }
 }

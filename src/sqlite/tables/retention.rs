@@ -11,7 +11,8 @@ use crate::sqlite::filters::Filters;
 
 // A scan.
 const PRUNED: &str = "SELECT filter, pruned_through FROM bus_retention WHERE pruned_through > ?1";
-const ALL: &str = "SELECT filter, max_age, max_messages, max_bytes, max_per_subject, keep_unacked, set_by, pruned_through,
+const ALL: &str =
+    "SELECT filter, max_age, max_messages, max_bytes, max_per_subject, keep_unacked, set_by, pruned_through,
     counted_through, messages, bytes, removed_through FROM bus_retention ORDER BY filter";
 // What was counted and removed for other filters says nothing about these.
 const FORGET: &str =
@@ -71,9 +72,8 @@ pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<PolicyRow>> {
 }
 
 fn decode(row: &Row<'_>, filter: Filter) -> rusqlite::Result<PolicyRow> {
-    let number = |at| -> rusqlite::Result<u64> {
-        Ok(row.get_ref(at)?.as_i64().unwrap_or(0).max(0).cast_unsigned())
-    };
+    let number =
+        |at| -> rusqlite::Result<u64> { Ok(row.get_ref(at)?.as_i64().unwrap_or(0).max(0).cast_unsigned()) };
     let limit = |at| number(at).map(|number| Some(number).filter(|number| *number > 0));
     let limits = RetentionParts {
         max_age: limit(1)?.map(Duration::from_millis),
