@@ -21,6 +21,8 @@ mod plain_sql;
 mod processes;
 mod requests;
 #[cfg(target_os = "linux")]
+mod retention;
+#[cfg(target_os = "linux")]
 mod servers;
 mod streams;
 #[cfg(unix)]

@@ -26,6 +26,7 @@ struct Page {
     counted: Vec<(u64, u64)>,
     /// Subjects of which only some are kept, with the place of their policy.
     subjects: BTreeMap<String, usize>,
+    removals: i64,
     more: bool,
     /// The counters are for other policies, or cannot be true.
     is_wrong: bool,
@@ -55,9 +56,13 @@ impl Pass<'_> {
         if page.is_wrong || !policies.say_the_same_as(&page.policies) {
             return Ok(true);
         }
-        let Page { after, through, counted, more, .. } = page;
+        let Page { after, through, counted, removals, more, .. } = page;
         let clock = self.clock();
-        self.write(Count { policies, counted, after, through, clock })?;
+        if !self.write(Count { policies, counted, after, through, removals, clock })? {
+            // Another process prunes as well: it counts, or this one again.
+            self.shared.rest(REST)?;
+            return Ok(true);
+        }
         self.shared.rest(if more { REST } else { Duration::ZERO })?;
         Ok(more)
     }
@@ -80,6 +85,7 @@ impl Pass<'_> {
             if page.is_wrong || policies.len() == 0 {
                 return Ok(page);
             }
+            page.removals = meta::number(conn, meta::REMOVALS)?;
             page.counted = vec![(0, 0); policies.len()];
             let mut last: (String, Option<usize>) = Default::default();
             page.more = prunable::sizes_after(conn, after, PAGE, |id, subject, bytes| {

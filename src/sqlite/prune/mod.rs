@@ -39,7 +39,8 @@ pub(crate) use manage::{apply_builder, check_age};
 
 /// A short-lived process leaves pruning to others.
 const FIRST: Duration = Duration::from_secs(2);
-/// Between looks of who does not prune for whether nobody does any more.
+/// Between looks of who does not prune for whether nobody does any more, and between passes where something is limited in
+/// number.
 const STAND_BY: Duration = Duration::from_secs(10);
 /// Between passes at most; less where an age is short, and after much was published.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -223,8 +224,13 @@ impl Shared {
         if !pass.run()? {
             return Ok(STAND_BY);
         }
-        let shortest = state.policies.iter().filter_map(|policy| policy.limits.max_age).min();
-        Ok(shortest.map_or(SELDOM, |age| (age / 10).clamp(SOON, SELDOM)))
+        let limits = || state.policies.iter().map(|policy| &policy.limits);
+        let counts = limits().any(|limits| {
+            limits.max_messages.is_some() || limits.max_bytes.is_some() || limits.max_per_subject.is_some()
+        });
+        let shortest = limits().filter_map(|limits| limits.max_age).min();
+        let sleep = shortest.map_or(SELDOM, |age| (age / 10).clamp(SOON, SELDOM));
+        Ok(if counts { sleep.min(STAND_BY) } else { sleep })
     }
 
     /// Rests, unless it is to end.

@@ -95,6 +95,9 @@ impl Operation for Remove {
                 if outcome.done == self.rows.len() { through } else { last.map_or(0, |(id, _)| *id) };
         }
         retention::removed(tx.conn, &policy.filter, removed)?;
+        if outcome.events > 0 {
+            meta::count(tx.conn, meta::REMOVALS)?;
+        }
         if let Some(clock) = &self.clock {
             meta::set(tx.conn, meta::RETENTION_CLOCK, clock)?;
         }
@@ -110,6 +113,8 @@ pub(super) struct Count {
     pub(super) counted: Vec<(u64, u64)>,
     pub(super) after: u64,
     pub(super) through: u64,
+    /// How often rows had been removed when these were counted.
+    pub(super) removals: i64,
     pub(super) clock: Option<String>,
 }
 
@@ -123,6 +128,8 @@ impl Operation for Count {
     fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
         let policies = Policies::new(retention::all(tx.conn)?);
         let is_next = policies.are_counted_together() && policies.counted_through() == self.after;
+        // Of what was counted something is gone, and was removed as not counted yet.
+        let is_next = is_next && meta::number(tx.conn, meta::REMOVALS)? == self.removals;
         if !is_next || !policies.say_the_same_as(&self.policies) {
             return Ok(false);
         }

@@ -14,6 +14,8 @@ pub(crate) const MIN_WRITER: &str = "min_writer";
 pub(crate) const CONSUMERS: &str = "consumers";
 /// The filters that the log was counted for, and what else makes it be counted anew.
 pub(crate) const COUNTED_FOR: &str = "retention_counted";
+/// Rises with each step in which the pruner of any process removes events.
+pub(crate) const REMOVALS: &str = "retention_removals";
 /// The clock by which age is judged, as it was last seen.
 pub(crate) const RETENTION_CLOCK: &str = "retention_clock";
 /// Who prunes, where there are no locks that tell.
