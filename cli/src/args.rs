@@ -17,6 +17,7 @@ use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
+use crate::retention::RetentionArgs;
 use crate::serve::ServeArgs;
 use crate::subscribe::SubArgs;
 
@@ -56,6 +57,7 @@ pub(crate) enum Verb {
     Job(JobArgs),
     Dead(DeadArgs),
     Consumer(ConsumerArgs),
+    Retention(RetentionArgs),
     Peers(PeersArgs),
     Bench(BenchArgs),
 }

@@ -20,8 +20,10 @@ mod peers;
 mod publish;
 mod reply;
 mod request;
+mod retention;
 mod serve;
 mod signals;
+mod size;
 mod start;
 mod status;
 mod stdin;
@@ -95,6 +97,11 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Consumer(args) => {
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, consumer::run(&bus, args, &status).await).await
+            }
+            Verb::Retention(args) => {
+                let task = args.check()?;
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, retention::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;
