@@ -439,9 +439,11 @@ mod tests {
     #[test]
     fn settings_are_read_as_they_were_written_and_rubbish_is_told() {
         let conn = log();
-        let mut settings = ConsumerSettings::default();
-        settings.filters = ["a.*", "b"].map(|text| Filter::new(text).unwrap()).to_vec();
-        settings.inactive_threshold = Some(Duration::from_secs(9));
+        let mut settings = ConsumerSettings {
+            filters: ["a.*", "b"].map(|text| Filter::new(text).unwrap()).to_vec(),
+            inactive_threshold: Some(Duration::from_secs(9)),
+            ..ConsumerSettings::default()
+        };
         let starts = [
             StartAt::New,
             StartAt::Oldest,
