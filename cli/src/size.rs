@@ -27,8 +27,10 @@ pub(crate) fn argument(text: &str) -> Result<u64, String> {
 
 /// Writes a size as it is read, where it is whole in a unit.
 pub(crate) fn written(bytes: u64) -> String {
-    let whole =
-        UNITS.iter().rev().find(|(name, factor)| name.contains('i') && bytes > 0 && bytes % factor == 0);
+    let whole = UNITS
+        .iter()
+        .rev()
+        .find(|(name, factor)| name.contains('i') && bytes > 0 && bytes.is_multiple_of(*factor));
     whole.map_or_else(|| bytes.to_string(), |(name, factor)| format!("{}{name}", bytes / factor))
 }
 

@@ -110,7 +110,10 @@ impl CommitListener for Listener {
     }
 
     fn committed(&self, commit: Commit<'_>) -> Vec<Waker> {
-        self.pruner.committed();
+        // Events are told by their ids, whoever publishes them.
+        if commit.appended == 0 {
+            self.pruner.committed();
+        }
         // Other processes first: they have further to go.
         self.links.bell.ring(commit.changed);
         if commit.requests {

@@ -59,7 +59,7 @@ struct Shared {
     log: Arc<Log>,
     links: Arc<Links>,
     options: Options,
-    /// Rises with each commit of this bus that somebody may wait for.
+    /// Rises with each commit of this bus that somebody may wait for, and that published nothing.
     commits: AtomicU64,
     stop: AtomicBool,
     signal: Mutex<Signal>,
@@ -127,7 +127,7 @@ impl Pruner {
         }
     }
 
-    /// A commit that was none of the pruner's.
+    /// A commit that published nothing, and was none of the pruner's.
     pub(crate) fn committed(&self) {
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
     }
