@@ -64,3 +64,6 @@ CREATE TABLE bus_deliveries (
 
 CREATE INDEX bus_deliveries_leased ON bus_deliveries (consumer, lease_peer, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX bus_deliveries_due ON bus_deliveries (consumer, due_at) WHERE due_at IS NOT NULL;
+
+-- Every event that the policy governs up to here is gone: where the pruner goes on.
+ALTER TABLE bus_retention ADD COLUMN removed_through INTEGER NOT NULL DEFAULT 0;

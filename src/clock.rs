@@ -14,6 +14,26 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn awake_millis(&self) -> i64 {
         awake_millis()
     }
+
+    /// Milliseconds that have passed since the machine was started, whether it was awake or not: what tells a jump of the wall
+    /// clock from a night with the lid closed. On systems other than Linux, since this process began.
+    fn boot_millis(&self) -> i64 {
+        boot_millis()
+    }
+}
+
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+fn boot_millis() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+#[cfg(not(all(feature = "sqlite", target_os = "linux")))]
+fn boot_millis() -> i64 {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(all(feature = "sqlite", target_os = "linux"))]

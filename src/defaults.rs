@@ -71,3 +71,11 @@ pub const PENDING_COUNTED: usize = 10_000;
 pub const MAX_CONSUMER_NAME: usize = 255;
 /// Filters of one consumer.
 pub const MAX_CONSUMER_FILTERS: usize = 64;
+
+/// How long an event is kept where no policy was set: 7 days.
+pub const RETENTION_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a dead letter is kept: 90 days.
+pub const DEAD_LETTER_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How far the wall clock may run ahead of the time that has passed before it counts as a jump, and the age of events is
+/// judged by a clock that catches up slowly: 1 hour.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);

@@ -27,6 +27,7 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! | ask, serve | [`MessengerExt`] as well; [`Request`] and [`Serve`] for options, [`Call`] is what a handler gets |
 //! | leave a job, see to dead letters | [`DurableExt`]; [`Job`] for options |
 //! | read with a position that survives, share events | [`Durable::consumer`]; [`Consumer`] for options, [`Delivery`] is what a member gets |
+//! | say how long events are kept | `SqliteBuilder::retention`, `SqliteBus::set_retention`; [`Retention`] for the limits |
 //! | handle events exactly once | `SqliteBus::handle_in` |
 //! | publish or enqueue with your own rows | `SqliteBus::transaction`; `sqlite::publish_in` and `sqlite::enqueue_in` |
 //! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
@@ -92,6 +93,8 @@ mod messenger;
 mod reply;
 #[cfg(feature = "async")]
 mod request;
+#[cfg(feature = "sqlite")]
+mod retention;
 #[cfg(feature = "async")]
 mod serve;
 #[cfg(feature = "async")]
@@ -137,7 +140,11 @@ pub use {
 };
 
 #[cfg(feature = "sqlite")]
-pub use {rusqlite, sqlite::SqliteBus};
+pub use {
+    retention::{Pruned, Retention, RetentionInfo, RetentionParts, SetBy},
+    rusqlite,
+    sqlite::SqliteBus,
+};
 
 /// The README's code is compiled with the documentation's.
 #[cfg(all(doctest, feature = "sqlite"))]

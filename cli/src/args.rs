@@ -20,6 +20,7 @@ use crate::job::JobArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
+use crate::retention::RetentionArgs;
 use crate::salvage::SalvageArgs;
 use crate::serve::ServeArgs;
 use crate::subscribe::SubArgs;
@@ -60,6 +61,7 @@ pub(crate) enum Verb {
     Job(JobArgs),
     Dead(DeadArgs),
     Consumer(ConsumerArgs),
+    Retention(RetentionArgs),
     Peers(PeersArgs),
     Backup(BackupArgs),
     Export(ExportArgs),

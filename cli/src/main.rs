@@ -23,9 +23,11 @@ mod peers;
 mod publish;
 mod reply;
 mod request;
+mod retention;
 mod salvage;
 mod serve;
 mod signals;
+mod size;
 mod start;
 mod status;
 mod stdin;
@@ -100,6 +102,11 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Consumer(args) => {
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, consumer::run(&bus, args, &status).await).await
+            }
+            Verb::Retention(args) => {
+                let task = args.check()?;
+                let bus = open_existing(&cli.db).await?;
+                finish(&bus, retention::run(&bus, task, &status).await).await
             }
             Verb::Peers(args) => {
                 let bus = open_existing(&cli.db).await?;

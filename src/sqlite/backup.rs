@@ -152,7 +152,7 @@ fn forget_the_living(conn: &Connection) -> rusqlite::Result<()> {
     peers::remove_all(conn)?;
     requests::recover::new_boot(conn)?;
     replies::remove_orphans(conn)?;
-    consumers::new_boot(conn)?;
+    consumers::new_boot(conn, chrono::Utc::now().timestamp_millis())?;
     deliveries::new_boot(conn)?;
     members::new_boot(conn)
 }

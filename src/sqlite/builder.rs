@@ -10,9 +10,12 @@ use rusqlite::Connection;
 use crate::clock::{Clock, SystemClock};
 use crate::defaults;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::publish::Durability;
+use crate::retention::Retention;
 use crate::sqlite::SqliteBus;
 use crate::sqlite::connection::OnConnect;
+use crate::sqlite::prune::check_age;
 use crate::sqlite::schema::Migrate;
 
 /// Options of a [`SqliteBus`], checked when it is opened.
@@ -51,6 +54,9 @@ pub(crate) struct Options {
     pub(crate) allow_unsafe_mount: bool,
     pub(crate) floor: bool,
     pub(crate) name: Option<String>,
+    pub(crate) retention: Vec<(Result<Filter>, Retention)>,
+    /// `Some(None)` is for ever.
+    pub(crate) dead_letter_age: Option<Option<Duration>>,
 }
 
 impl SqliteBuilder {
@@ -68,6 +74,8 @@ impl SqliteBuilder {
             allow_unsafe_mount: false,
             floor: true,
             name: None,
+            retention: Vec::new(),
+            dead_letter_age: None,
         };
         Self { path, options }
     }
@@ -144,6 +152,40 @@ impl SqliteBuilder {
         self
     }
 
+    /// How long the events of this filter are kept, unless a builder before or an operator has said so already: it takes the
+    /// place of the default (7 days for every subject) and of no other policy, so that programs of two versions do not change
+    /// it to and fro, and an operator's word stands. [`SqliteBus::set_retention`] changes it in any case. May be given for
+    /// several filters.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+    /// use std::time::Duration;
+    /// use rowbus::{Retention, SqliteBus};
+    ///
+    /// let bus = SqliteBus::builder(&path)
+    ///     .retention(">", Retention::new().max_age(Duration::from_secs(3 * 24 * 3600)))
+    ///     .retention("settings.>", Retention::new().max_per_subject(1))
+    ///     .open()
+    ///     .await?;
+    /// # bus.prune().await?; Ok(()) }
+    /// ```
+    pub fn retention<F>(mut self, filter: F, retention: Retention) -> Self
+    where
+        F: TryInto<Filter>,
+        Error: From<F::Error>,
+    {
+        self.options.retention.push((filter.try_into().map_err(Error::from), retention));
+        self
+    }
+
+    /// How long dead letters are kept, unless a builder before or an operator has said so already: 90 days unless set, `None` is
+    /// for ever.
+    pub fn keep_dead_letters(mut self, max_age: Option<Duration>) -> Self {
+        self.options.dead_letter_age = Some(max_age);
+        self
+    }
+
     /// Whether streams look into the file without having been told to: for tests of the doorbell alone. Plain SQL clients and
     /// lost wakes are noticed by nothing else.
     #[doc(hidden)]
@@ -180,6 +222,11 @@ impl Options {
         if self.busy_deadline > year {
             return invalid(format!("busy_deadline is at most 365 days; got {:?}", self.busy_deadline));
         }
+        for (filter, retention) in &self.retention {
+            filter.clone()?;
+            retention.clone().into_parts()?;
+        }
+        check_age(self.dead_letter_age.flatten())?;
         if let Some(name) = &self.name
             && (name.is_empty() || name.len() > 255 || name.chars().any(char::is_control))
         {

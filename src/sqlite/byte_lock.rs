@@ -9,6 +9,8 @@ use std::io;
 /// Slots of the doorbell, from here on.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // for doorbells
 pub(crate) const FIRST_SLOT: u64 = 1 << 32;
+/// Who prunes.
+pub(crate) const PRUNER: u64 = FIRST_PEER - 1;
 /// Peers, from here on up to the largest offset.
 pub(crate) const FIRST_PEER: u64 = 1 << 40;
 

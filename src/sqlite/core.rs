@@ -14,6 +14,7 @@ use crate::sqlite::mortality::Mortality;
 use crate::sqlite::open;
 use crate::sqlite::peers::{self, Peer};
 use crate::sqlite::process::Process;
+use crate::sqlite::prune::Pruner;
 use crate::sqlite::stream::Readers;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::WakeBits;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     mortality: Arc<Mortality>,
     watcher: Arc<Watcher>,
     checkpointer: Arc<Checkpointer>,
+    pruner: Arc<Pruner>,
     links: Arc<Links>,
 }
 
@@ -80,10 +82,12 @@ impl Core {
             Arc::downgrade(&tail) as _,
         ]);
         let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
+        let pruner = Pruner::new(Arc::clone(&readers.log), Arc::clone(&links), options.clone(), &path);
         let listener = Listener {
             tail: Arc::clone(&tail),
             work: Arc::clone(&work),
             checkpointer: Arc::clone(&checkpointer),
+            pruner: Arc::clone(&pruner),
             links: Arc::clone(&links),
         };
         let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener))?;
@@ -91,6 +95,7 @@ impl Core {
         links.lead_to(&writer);
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
         links.upkeep();
+        pruner.start();
         let process = Process::current();
         Ok(Arc::new(Self {
             opener,
@@ -103,6 +108,7 @@ impl Core {
             mortality,
             watcher,
             checkpointer,
+            pruner,
             links,
         }))
     }
@@ -140,6 +146,10 @@ impl Core {
         &self.work
     }
 
+    pub(crate) fn pruner(&self) -> Arc<Pruner> {
+        Arc::clone(&self.pruner)
+    }
+
     /// Has every reader look.
     pub(crate) fn nudge(&self) {
         if self.process.check().is_ok() {
@@ -168,6 +178,7 @@ impl Core {
         self.work.stop_all();
         self.consumers.stop();
         self.mortality.stop();
+        self.pruner.stop();
         self.links.leave();
         self.writer.stop();
         self.work.end_calls();

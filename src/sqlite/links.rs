@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::peers::Presence;
+use crate::sqlite::prune::Pruner;
 use crate::sqlite::publishing::Quarantine;
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::Tail;
@@ -99,6 +100,7 @@ pub(crate) struct Listener {
     pub(crate) tail: Arc<Tail>,
     pub(crate) work: Arc<Work>,
     pub(crate) checkpointer: Arc<Checkpointer>,
+    pub(crate) pruner: Arc<Pruner>,
     pub(crate) links: Arc<Links>,
 }
 
@@ -108,6 +110,10 @@ impl CommitListener for Listener {
     }
 
     fn committed(&self, commit: Commit<'_>) -> Vec<Waker> {
+        // Events are told by their ids, whoever publishes them.
+        if commit.appended == 0 {
+            self.pruner.committed();
+        }
         // Other processes first: they have further to go.
         self.links.bell.ring(commit.changed);
         if commit.requests {
@@ -122,9 +128,14 @@ impl CommitListener for Listener {
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {
-        self.checkpointer.grew(bytes, || match self.links.writer.get() {
+        let grew = self.checkpointer.grew(bytes, || match self.links.writer.get() {
             Some(writer) => writer.clone() as Weak<dyn Pause>,
             None => Weak::<Writer>::new() as Weak<dyn Pause>,
-        })
+        });
+        // About as much as was written: there may be more than is to be kept.
+        if grew {
+            self.pruner.wake();
+        }
+        grew
     }
 }

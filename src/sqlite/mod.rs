@@ -29,6 +29,7 @@ mod mount;
 mod open;
 mod peers;
 mod process;
+mod prune;
 mod publishing;
 mod salvage;
 mod schema;
@@ -143,6 +144,12 @@ impl SqliteBus {
         self.core.check_process()?;
         let core = Arc::clone(&self.core);
         off_runtime(move || core.peers()).await
+    }
+
+    /// For a call that goes on on another thread.
+    pub(crate) fn checked_core(&self) -> Result<Arc<Core>> {
+        self.core.check_process()?;
+        Ok(Arc::clone(&self.core))
     }
 
     pub(crate) fn core(&self) -> &Core {

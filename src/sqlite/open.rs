@@ -13,7 +13,7 @@ use crate::sqlite::connection::{Opener, Purpose, retry_busy};
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::schema::Migrate;
 use crate::sqlite::tables::history;
-use crate::sqlite::{fault, mount, schema, version};
+use crate::sqlite::{fault, mount, prune, schema, version};
 
 /// A file that is ready, and the connection that will write it.
 pub(crate) struct Opened {
@@ -34,6 +34,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
     drop(conn);
     let conn = opener.open(Purpose::Write)?;
     schema::prepare(&conn, options.migrate, deadline)?;
+    prune::apply_builder(&conn, options, deadline)?;
     let identity = FileIdentity::of(opener.path())?;
     Ok(Opened { opener, conn, identity })
 }

@@ -85,6 +85,17 @@ async fn check_sql(name: &str, code: &str, run: RunSql<'_>) {
             let counts: Vec<usize> = statements.iter().map(|sql| count(sql)).collect();
             assert_eq!(counts, if name == "read" { vec![3] } else { vec![1, 1] });
         }
+        "retention" => {
+            run(&place, code);
+            let policies = place.bus.retention().await.unwrap();
+            let set = policies.iter().find(|policy| policy.filter.as_str() == "sensors.>").unwrap();
+            assert_eq!(set.retention.max_age, Some(Duration::from_secs(24 * 3600)));
+            assert_eq!((set.retention.max_bytes, set.set_by), (Some(1 << 30), rowbus::SetBy::Operator));
+            // Again, over what a builder has set.
+            place.sql().execute("UPDATE bus_retention SET set_by = 'builder'", []).unwrap();
+            run(&place, code);
+            assert_eq!(place.bus.retention().await.unwrap().len(), 2);
+        }
         "remove" => {
             place.publish(&[("a", "1"), ("a", "2"), ("a", "3")]).await.unwrap();
             run(&place, code);

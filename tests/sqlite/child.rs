@@ -141,6 +141,10 @@ fn plays_its_role() {
             _ if words[0].starts_with("consumer-") => {
                 crate::consumers::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
             }
+            #[cfg(target_os = "linux")]
+            _ if words[0].starts_with("retention-") => {
+                crate::retention::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
+            }
             _ => panic!("unknown role {role:?}"),
         }
     });

@@ -21,6 +21,8 @@ mod peers;
 mod plain_sql;
 mod processes;
 mod requests;
+#[cfg(target_os = "linux")]
+mod retention;
 mod salvaging;
 #[cfg(target_os = "linux")]
 mod servers;

@@ -24,6 +24,7 @@ mod read_only;
 mod real_log;
 #[cfg(unix)]
 mod requesting;
+mod retention;
 #[cfg(unix)]
 mod serving;
 mod starting;

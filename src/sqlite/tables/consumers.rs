@@ -71,6 +71,40 @@ const INACTIVE: &str = "SELECT id, name FROM bus_consumers
 const FORGET_MEMBERS: &str =
     "UPDATE bus_consumers SET member = NULL, member_until = NULL WHERE member IS NOT NULL";
 
+// A scan: a row a consumer. Read by the pruner, and where events are kept for consumers at each step of it.
+const PLACES: &str =
+    "SELECT id, filters, position, ack_policy = 'cumulative', (SELECT min(sequence) FROM bus_deliveries WHERE consumer = id)
+    FROM bus_consumers";
+
+/// Where a consumer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumerPlace {
+    pub(crate) id: i64,
+    /// `None` where a hand has spoilt them.
+    pub(crate) filters: Option<Vec<Filter>>,
+    pub(crate) position: u64,
+    /// Every event up to here is done with.
+    pub(crate) ack_floor: u64,
+}
+
+/// Where all consumers are.
+pub(crate) fn places(conn: &Connection) -> rusqlite::Result<Vec<ConsumerPlace>> {
+    let place = |row: &Row<'_>| {
+        let filters = row.get_ref(1)?.as_str().unwrap_or_default();
+        let filters: Option<Vec<Filter>> = filters.lines().map(|line| Filter::new(line).ok()).collect();
+        let position = row.get_ref(2)?.as_i64().unwrap_or(0).max(0).cast_unsigned();
+        let first = row.get_ref(4)?.as_i64().ok().filter(|_| row.get(3) != Ok(true));
+        let ack_floor = first.map_or(position, |first| (first - 1).max(0).cast_unsigned().min(position));
+        Ok(ConsumerPlace {
+            id: row.get(0)?,
+            filters: filters.filter(|all| !all.is_empty()),
+            position,
+            ack_floor,
+        })
+    };
+    conn.prepare_cached(PLACES)?.query_map([], place)?.collect()
+}
+
 /// A consumer as its row has it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerRow {

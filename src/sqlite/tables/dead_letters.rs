@@ -31,6 +31,8 @@ const GET: &str =
         CASE source WHEN 'event' THEN ifnull(consumer, '') END
     FROM bus_dead_letters WHERE id = ?1";
 const SOURCE: &str = "SELECT source, source_id, subject, key, consumer FROM bus_dead_letters WHERE id = ?1";
+// The first are the oldest: ids follow the order in which they died.
+const OLDEST: &str = "SELECT id, died_at FROM bus_dead_letters ORDER BY id LIMIT ?1";
 const REMOVE: &str = "DELETE FROM bus_dead_letters WHERE id = ?1";
 const REQUEUE: &str = "INSERT INTO bus_requests (id, subject, headers, priority, ready, key, max_attempts, backoff, backoff_max,
         keep_for, created_at, data)
@@ -169,6 +171,17 @@ pub(crate) fn source(conn: &Connection, id: i64) -> rusqlite::Result<Option<Sour
     conn.prepare_cached(SOURCE)?.query_row([id], source).optional()
 }
 
+/// Those of the first so many that died before then.
+pub(crate) fn died_before(conn: &Connection, unix_millis: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(OLDEST)?;
+    let oldest = statement.query_map([most as i64], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get_ref(1)?.as_i64().unwrap_or(i64::MAX)))
+    })?;
+    let mut found = oldest.collect::<rusqlite::Result<Vec<_>>>()?;
+    found.retain(|(_, died_at)| *died_at < unix_millis);
+    Ok(found.into_iter().map(|(id, _)| id).collect())
+}
+
 pub(crate) fn remove(conn: &Connection, id: i64) -> rusqlite::Result<usize> {
     conn.prepare_cached(REMOVE)?.execute([id])
 }
@@ -191,6 +204,7 @@ mod tests {
             let plan = plan(&conn, sql, params);
             assert!(plan.contains(by_key) && !plan.contains("TEMP"), "{sql}: {plan}");
         }
+        assert!(!plan(&conn, OLDEST, 1).contains("TEMP"));
         assert!(plan(&conn, BURY_EVENT, 6).contains("SEARCH bus_events USING INTEGER PRIMARY KEY"));
         assert!(plan(&conn, BURY, 3).contains("SEARCH bus_requests USING INTEGER PRIMARY KEY"));
     }

@@ -9,6 +9,13 @@ const REMEMBER: &str = "INSERT INTO bus_dedup (message_id, sequence, expires_at)
 // By bus_dedup_by_expiry.
 const FORGET: &str = "DELETE FROM bus_dedup WHERE message_id IN
     (SELECT message_id FROM bus_dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+// By bus_dedup_by_expiry.
+const HAS_EXPIRED: &str = "SELECT EXISTS (SELECT 1 FROM bus_dedup WHERE expires_at <= ?1)";
+
+/// Whether the window of any has closed.
+pub(crate) fn has_expired(conn: &Connection, now: i64) -> rusqlite::Result<bool> {
+    conn.prepare_cached(HAS_EXPIRED)?.query_row([now], |row| row.get(0))
+}
 
 /// The sequence published under this id, if its window is still open.
 pub(crate) fn find(conn: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<u64>> {
@@ -37,6 +44,7 @@ mod tests {
     fn every_step_is_by_an_index() {
         let conn = log();
         assert!(plan(&conn, FIND, 2).contains("SEARCH bus_dedup USING PRIMARY KEY"));
+        assert!(plan(&conn, HAS_EXPIRED, 1).contains("INDEX bus_dedup_by_expiry"));
         assert!(plan(&conn, FORGET, 2).contains("INDEX bus_dedup_by_expiry"), "{}", plan(&conn, FORGET, 2));
     }
 

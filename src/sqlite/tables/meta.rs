@@ -12,6 +12,16 @@ pub(crate) const MIN_READER: &str = "min_reader";
 pub(crate) const MIN_WRITER: &str = "min_writer";
 /// Rises whenever a consumer is changed in a way that its members have to look at.
 pub(crate) const CONSUMERS: &str = "consumers";
+/// The filters that the log was counted for, and what else makes it be counted anew.
+pub(crate) const COUNTED_FOR: &str = "retention_counted";
+/// Rises with each step in which the pruner of any process removes events.
+pub(crate) const REMOVALS: &str = "retention_removals";
+/// The clock by which age is judged, as it was last seen.
+pub(crate) const RETENTION_CLOCK: &str = "retention_clock";
+/// Who prunes, where there are no locks that tell.
+pub(crate) const PRUNER: &str = "retention_pruner";
+/// How long dead letters are kept: milliseconds, or "for ever", and who said so.
+pub(crate) const DEAD_LETTER_AGE: &str = "dead_letter_max_age";
 
 // By the primary key.
 const COUNT: &str = "INSERT INTO bus_meta (key, value) VALUES (?1, '1')

@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod members;
 pub(crate) mod meta;
 pub(crate) mod peers;
+pub(crate) mod prunable;
 pub(crate) mod quarantine;
 pub(crate) mod queues;
 pub(crate) mod replies;

@@ -95,6 +95,15 @@ impl Writer {
         }
     }
 
+    /// Writes on behalf of a thread that may block, and returns when it is done.
+    pub(crate) fn run_blocking<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.leader.process.check()?;
+        let (waiting, answer) = Waiting::new(operation, Instant::now() + self.busy_deadline);
+        self.leader.queue.push(Box::new(waiting))?;
+        self.call_leader();
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.leader.queue.why_dropped()))
+    }
+
     /// Tells this writer from others for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
