@@ -126,8 +126,11 @@ impl Pump {
 
     /// Takes steps as long as there are any; gives the one request to go on with, if it is alone.
     async fn settle(self: &Arc<Self>, mut turn: Turn, mut step: Step) -> Option<Begun> {
+        // Whoever was told of what had finished is woken on this thread, and waits for it until it gives way.
+        let mut told = false;
         loop {
             let finished = Arc::new(step.finished);
+            told |= !finished.is_empty();
             let settled = loop {
                 match self.desk.settle(&self.serve, Arc::clone(&finished), step.most).await {
                     Ok(settled) => break settled,
@@ -149,9 +152,8 @@ impl Pump {
             let mut begun = self.settled(&finished, settled);
             if begun.len() == 1 {
                 let Some(next) = self.next_step() else {
-                    // Who was told of what had finished is woken on this thread, and waits for it until it gives way: the
-                    // handler may not.
-                    if !finished.is_empty() {
+                    // The handler may not give way.
+                    if told {
                         yield_to_all().await;
                     }
                     return begun.pop();
@@ -167,6 +169,7 @@ impl Pump {
             }
             if self.is_busy() {
                 yield_to_all().await;
+                told = false;
             }
             (turn, step) = self.next_step()?;
         }

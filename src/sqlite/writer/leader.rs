@@ -89,19 +89,19 @@ impl Leader {
     }
 
     /// Commits what has gathered on the caller's own thread, as far as it promises no more than the caller may keep
-    /// here; `false` if the writer's thread has to see to the queue.
-    pub(super) fn try_lead_queue(&self, strongest: Durability) -> bool {
-        let Some(conn) = self.try_lock().filter(|conn| conn.is_open()) else { return false };
+    /// here.
+    pub(super) fn try_lead_queue(&self, strongest: Durability) -> Led {
+        let Some(conn) = self.try_lock().filter(|conn| conn.is_open()) else { return Led::default() };
         let batch = self.queue.take(MUCH_COMPANY, |queued| {
             queued.durability() <= strongest && !queued.is_alone() && !queued.is_long()
         });
         let flushes = self::strongest(&batch) == Durability::Full;
-        let start = Instant::now();
+        let (start, for_others) = (Instant::now(), batch.len() > 1);
         let done = matches!(self.lead(conn, batch), Turn::Done);
         if done && flushes {
             self.company.flushed(start);
         }
-        done && self.queue.is_empty()
+        Led { done: done && self.queue.is_empty(), for_others }
     }
 
     /// The writer's thread.
@@ -177,6 +177,15 @@ impl Leader {
         }
         turn
     }
+}
+
+/// How a caller has led.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Led {
+    /// Else the writer's thread has to see to the queue.
+    pub(super) done: bool,
+    /// Others were told, too.
+    pub(super) for_others: bool,
 }
 
 /// How a try to commit ended for who leads.

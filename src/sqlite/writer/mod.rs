@@ -74,8 +74,14 @@ impl Writer {
                 std::mem::forget(unattended);
                 return outcome;
             }
-            if leader.try_lead_queue(durability) {
+            let led = leader.try_lead_queue(durability);
+            if led.done {
                 std::mem::forget(unattended);
+            }
+            // Those that this has written for are woken on this thread, and wait for it until it gives way: whatever the
+            // caller does next may not.
+            if led.for_others {
+                yield_to_all().await;
             }
         } else {
             self.call_leader();
