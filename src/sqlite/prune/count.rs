@@ -35,7 +35,7 @@ struct Page {
 impl Pass<'_> {
     /// Counts what is new, a step of it; whether there may be more.
     pub(super) fn count(&mut self) -> Result<bool> {
-        let page = self.count_page()?;
+        let page = self.count_page(u64::MAX)?;
         if page.is_wrong {
             self.recount()?;
             return Ok(true);
@@ -52,7 +52,8 @@ impl Pass<'_> {
         for (subject, at) in &page.subjects {
             removed += self.remove_excess(&policies, *at, subject, page.through)?;
         }
-        let page = if removed > 0 { self.count_page()? } else { page };
+        // No further than before: what lies behind was not looked at for what goes.
+        let page = if removed > 0 { self.count_page(page.through)? } else { page };
         if page.is_wrong || !policies.say_the_same_as(&page.policies) {
             return Ok(true);
         }
@@ -67,7 +68,7 @@ impl Pass<'_> {
         Ok(more)
     }
 
-    fn count_page(&self) -> Result<Page> {
+    fn count_page(&self, until: u64) -> Result<Page> {
         self.shared.log.read("counting the log", |conn| {
             let policies = Policies::new(retention::all(conn)?);
             let counted_for = meta::get(conn, meta::COUNTED_FOR)?;
@@ -88,7 +89,12 @@ impl Pass<'_> {
             page.removals = meta::number(conn, meta::REMOVALS)?;
             page.counted = vec![(0, 0); policies.len()];
             let mut last: (String, Option<usize>) = Default::default();
-            page.more = prunable::sizes_after(conn, after, PAGE, |id, subject, bytes| {
+            let mut is_beyond = false;
+            let more = prunable::sizes_after(conn, after, PAGE, |id, subject, bytes| {
+                is_beyond |= id > until;
+                if is_beyond {
+                    return;
+                }
                 page.through = id;
                 if last.0 != subject {
                     last = (subject.to_owned(), policies.governing(subject));
@@ -102,6 +108,7 @@ impl Pass<'_> {
                     *counted = (counted.0 + 1, counted.1.saturating_add(bytes));
                 }
             })?;
+            page.more = more || is_beyond;
             page.policies = policies;
             Ok(page)
         })

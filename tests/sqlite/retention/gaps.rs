@@ -92,6 +92,12 @@ async fn the_last_of_each_subject_stays_and_readers_of_others_are_told_nothing()
     // Again and again: what is beyond is looked for when something is added.
     publish(&bus, "set.a", 7).await;
     assert_eq!(bus.prune().await.unwrap().events, 7);
+    // However many there are: they are counted in pages.
+    for _ in 0..20 {
+        publish(&bus, "set.a", 500).await;
+        publish(&bus, "set.b", 500).await;
+    }
+    assert_eq!(bus.prune().await.unwrap().events, 20_000);
     // A smaller number holds for what was there as well.
     bus.set_retention("set.>", Retention::new().max_per_subject(1)).await.unwrap();
     assert_eq!(bus.prune().await.unwrap().events, 2);
