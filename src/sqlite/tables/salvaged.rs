@@ -115,6 +115,7 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "epoch",
             "full",
             "member",
+            "member_id",
             "member_token",
             "member_until",
             "failed",
