@@ -71,3 +71,15 @@ pub const PENDING_COUNTED: usize = 10_000;
 pub const MAX_CONSUMER_NAME: usize = 255;
 /// Filters of one consumer.
 pub const MAX_CONSUMER_FILTERS: usize = 64;
+
+/// Rows of a kind that `stats` counts before it says "at least".
+pub const STATS_COUNTED: u64 = 10_000;
+/// The disk that is left to pruning and checkpoints when publishing ends: 16 MiB, or a sixteenth of the file system if that
+/// is less.
+pub const DISK_RESERVE: u64 = 16 << 20;
+/// The WAL is cut to nothing when nobody has written for this long.
+pub const WAL_IDLE: Duration = Duration::from_secs(5);
+/// A WAL that is no longer than this is left as it is: 256 KiB.
+pub const WAL_KEPT: u64 = 256 << 10;
+/// Beyond this a checkpoint holds writers off until the WAL begins anew, however much it moves: 64 MiB.
+pub const WAL_LIMIT: u64 = 64 << 20;

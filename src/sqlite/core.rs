@@ -11,8 +11,9 @@ use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
 use crate::sqlite::mortality::Mortality;
 use crate::sqlite::open;
-use crate::sqlite::peers::{self, Peer};
+use crate::sqlite::peers::{self, Peer, Presence};
 use crate::sqlite::process::Process;
+use crate::sqlite::stats::Counters;
 use crate::sqlite::stream::Readers;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::WakeBits;
@@ -52,6 +53,7 @@ impl Core {
             identity: identity.clone(),
             bell: Arc::clone(&links.bell),
             floor: options.floor,
+            counters: Arc::clone(&links.counters),
             upkeep: Box::new(move || {
                 upkeep.upkeep();
                 if let Some(work) = seldom.get().and_then(Weak::upgrade) {
@@ -63,7 +65,7 @@ impl Core {
         let mortality = Arc::new(Mortality::new(Arc::clone(&links)));
         let work =
             Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher), Arc::clone(&mortality));
-        let readers = Readers { log, tail: Arc::clone(&tail) };
+        let readers = Readers { log, tail: Arc::clone(&tail), counters: Arc::clone(&links.counters) };
         let consumers = Consumers::new(
             options.clone(),
             Arc::clone(&links),
@@ -78,14 +80,15 @@ impl Core {
             Arc::downgrade(&consumers) as _,
             Arc::downgrade(&tail) as _,
         ]);
-        let checkpointer = Arc::new(Checkpointer::new(opener, identity));
+        let checkpointer = Arc::new(Checkpointer::new(opener, identity, Arc::clone(&links.counters)));
         let listener = Listener {
             tail: Arc::clone(&tail),
             work: Arc::clone(&work),
             checkpointer: Arc::clone(&checkpointer),
             links: Arc::clone(&links),
         };
-        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener))?;
+        let counters = Arc::clone(&links.counters);
+        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener), counters)?;
         let writer = Arc::new(Writer::new(conn, options.busy_deadline));
         links.lead_to(&writer);
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
@@ -133,6 +136,14 @@ impl Core {
 
     pub(crate) fn work(&self) -> &Arc<Work> {
         &self.work
+    }
+
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.links.presence.as_ref()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.links.counters
     }
 
     /// Has every reader look.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::peers::Presence;
 use crate::sqlite::publishing::Quarantine;
+use crate::sqlite::stats::{Counters, Reporter};
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::Bell;
@@ -19,6 +20,8 @@ use crate::sqlite::writer::{Commit, CommitListener, Operation, Writer};
 pub(crate) struct Links {
     pub(crate) bell: Arc<Bell>,
     pub(crate) presence: Option<Presence>,
+    pub(crate) counters: Arc<Counters>,
+    reporter: Reporter,
     writer: OnceLock<Weak<Writer>>,
     /// Rows reported by this process.
     reported: Mutex<HashSet<i64>>,
@@ -36,6 +39,8 @@ impl Links {
         Self {
             bell: Arc::new(Bell::open(database)),
             presence: Presence::take(database, name),
+            counters: Arc::default(),
+            reporter: Reporter::new(database),
             writer: OnceLock::new(),
             reported: Mutex::default(),
         }
@@ -48,6 +53,7 @@ impl Links {
     /// Sees to the sidecar, which may have been deleted or replaced, and to the row that tells others of this bus.
     pub(crate) fn upkeep(&self) {
         self.bell.check();
+        self.reporter.report(&self.counters);
         if let Some(registration) = self.presence.as_ref().and_then(Presence::registration) {
             self.write(registration, BOOKKEEPING);
         }
@@ -87,6 +93,14 @@ impl Links {
         self.writer.get().and_then(Weak::upgrade)
     }
 
+    /// What holds writers off.
+    fn pause(&self) -> Weak<dyn Pause> {
+        match self.writer.get() {
+            Some(writer) => writer.clone() as Weak<dyn Pause>,
+            None => Weak::<Writer>::new() as Weak<dyn Pause>,
+        }
+    }
+
     fn write<O: Operation>(&self, operation: O, within: Duration) {
         if let Some(writer) = self.writer() {
             writer.run_detached(operation, within);
@@ -122,9 +136,10 @@ impl CommitListener for Listener {
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {
-        self.checkpointer.grew(bytes, || match self.links.writer.get() {
-            Some(writer) => writer.clone() as Weak<dyn Pause>,
-            None => Weak::<Writer>::new() as Weak<dyn Pause>,
-        })
+        self.checkpointer.grew(bytes, || self.links.pause())
+    }
+
+    fn disk_is_full(&self) {
+        self.checkpointer.cut(|| self.links.pause());
     }
 }

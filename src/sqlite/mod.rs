@@ -12,6 +12,8 @@ mod connection;
 mod consume;
 mod core;
 mod deaths;
+mod disk;
+mod doctor;
 mod durable;
 mod failure;
 mod fault;
@@ -28,6 +30,7 @@ mod process;
 mod publishing;
 mod schema;
 mod sidecar;
+mod stats;
 mod stream;
 mod tables;
 mod tail;
@@ -44,9 +47,11 @@ use std::sync::{Arc, Weak};
 
 pub use attach::Attachment;
 pub use builder::SqliteBuilder;
+pub use doctor::{Depth, Diagnosis, Finding, Severity, diagnose};
 pub use in_transaction::{enqueue_in, publish_in};
 pub use peers::Peer;
 pub use schema::Migrate;
+pub use stats::{BusStats, Checkpoints, Count, FileStats, Histogram, Inspector, RequestCounts, Stats, Wakes};
 pub use transaction::Transaction;
 
 use crate::capabilities::Capabilities;

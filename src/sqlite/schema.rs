@@ -232,6 +232,27 @@ pub(crate) fn check_main(conn: &Connection) -> Result<()> {
     verify(&State::read(conn).map_err(unreadable)?, &migrations()).map(|_| ())
 }
 
+/// Fails if this library cannot read the file's schema, whether it may write it or not.
+pub(crate) fn check_readable(conn: &Connection) -> Result<()> {
+    let (floor, known) = (meta::get(conn, meta::MIN_READER).map_err(unreadable)?, newest_of(&migrations()));
+    match floor.and_then(|floor| floor.parse::<i64>().ok()) {
+        Some(floor) if floor > known => {
+            let message = format!(
+                "to read this file a library must know migration {floor}, and this one knows {known}: update the program"
+            );
+            Err(Error::new(ErrorKind::SchemaTooNew, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with the schema for a library that only looks, and the migrations that this one would apply.
+pub(crate) fn examine(conn: &Connection) -> Result<Vec<String>> {
+    let state = State::read(conn).map_err(unreadable)?;
+    let wanted = migrations();
+    Ok(verify(&state, &wanted)?.into_iter().map(ToString::to_string).collect())
+}
+
 fn newest_of(migrations: &[Migration]) -> i64 {
     migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
 }
