@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::args::BenchArgs;
 use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
+use crate::doctor::DoctorArgs;
 use crate::enqueue::args::EnqueueArgs;
 use crate::failure::Failure;
 use crate::job::JobArgs;
@@ -18,6 +19,7 @@ use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
 use crate::serve::ServeArgs;
+use crate::stats::StatsArgs;
 use crate::subscribe::SubArgs;
 
 /// The library that runs, which need not be the one this was built with.
@@ -57,6 +59,8 @@ pub(crate) enum Verb {
     Dead(DeadArgs),
     Consumer(ConsumerArgs),
     Peers(PeersArgs),
+    Stats(StatsArgs),
+    Doctor(DoctorArgs),
     Bench(BenchArgs),
 }
 

@@ -8,6 +8,7 @@ mod bench;
 mod consumer;
 mod content;
 mod dead;
+mod doctor;
 mod duration;
 mod enqueue;
 mod escape;
@@ -23,6 +24,7 @@ mod request;
 mod serve;
 mod signals;
 mod start;
+mod stats;
 mod status;
 mod stdin;
 mod stdout;
@@ -100,6 +102,8 @@ fn run(cli: Cli) -> Result<()> {
                 let bus = open_existing(&cli.db).await?;
                 finish(&bus, peers::run(&bus, args, &status).await).await
             }
+            Verb::Stats(args) => stats::run(args, &cli.db, &status).await,
+            Verb::Doctor(args) => doctor::run(args, &cli.db, status.is_quiet()).await,
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
         }
     })

@@ -11,6 +11,7 @@ mod corpus;
 mod dead_events;
 #[cfg(unix)]
 mod dead_letters;
+mod doctor;
 mod durable;
 mod formats;
 #[cfg(unix)]
@@ -26,5 +27,6 @@ mod requesting;
 #[cfg(unix)]
 mod serving;
 mod starting;
+mod stats;
 mod streaming;
 mod support;
