@@ -228,7 +228,7 @@ impl Run {
             }
             // What was moved now had come during the round before, and about as much has come during this one.
             let rest = before.map_or(i64::MAX, |before| moved.pages - before);
-            if rest <= SHORT || (before.is_some() && moved.pages >= TOO_LONG) {
+            if rest <= SHORT || moved.pages >= TOO_LONG {
                 let mut result = Ok(moved);
                 if let Some(pause) = self.pause.upgrade() {
                     pause.while_paused(&mut || {

@@ -82,7 +82,12 @@ fn events(stats: &FileStats) -> String {
 }
 
 /// A line a second, for logs.
-pub(super) fn write_line(out: &mut impl Write, stats: &FileStats, rates: &Rates, now: DateTime<Utc>) -> io::Result<()> {
+pub(super) fn write_line(
+    out: &mut impl Write,
+    stats: &FileStats,
+    rates: &Rates,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
     write!(out, "{}  events {}  published {:.0}/s", rfc3339(now), count(stats.events), rates.published)?;
     write!(out, "  file {}  wal {}", bytes(stats.file_bytes), bytes(stats.wal_bytes))?;
     if let Some(requests) = &stats.requests {
@@ -120,7 +125,11 @@ pub(super) fn write_json(out: &mut impl Write, stats: &FileStats) -> io::Result<
         Some(requests) => {
             let mut separator = "{";
             for (state, count) in requests.by_state() {
-                write!(out, "{separator}\"{state}\":{},\"{state}_is_exact\":{}", count.count, count.is_exact)?;
+                write!(
+                    out,
+                    "{separator}\"{state}\":{},\"{state}_is_exact\":{}",
+                    count.count, count.is_exact
+                )?;
                 separator = ",";
             }
             out.write_all(b"}")?;

@@ -41,8 +41,9 @@ pub(crate) async fn run(args: StatsArgs, db: &Path, status: &Status) -> Result<(
     }
     let stats = read(db).await?;
     let mut out = Output::new();
-    let written = out
-        .write(|out| if args.json { format::write_json(out, &stats) } else { format::write_table(out, &stats, None) })?;
+    let written = out.write(|out| {
+        if args.json { format::write_json(out, &stats) } else { format::write_table(out, &stats, None) }
+    })?;
     if written {
         out.flush()?;
     }

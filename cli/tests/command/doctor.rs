@@ -79,7 +79,9 @@ fn a_file_that_is_well_has_nothing_wrong_closed_open_or_killed() {
     stream.kill();
     stream.wait();
     // The dead one is listed still.
-    assert!(examine(&folder, &[]).1.iter().all(|(check, severity, _)| check == "peers" && severity == "notice"));
+    assert!(
+        examine(&folder, &[]).1.iter().all(|(check, severity, _)| check == "peers" && severity == "notice")
+    );
     let table = folder.run(&["doctor"]);
     assert!(table.text().contains("ok       integrity     all pages can be read"), "{table:?}");
 }
@@ -125,7 +127,10 @@ fn an_index_that_does_not_fit_its_table_takes_a_full_look() {
     );
     assert_eq!(examine(&folder, &[]).1, []);
     let (_, bad) = examine(&folder, &["--full"]);
-    assert!(bad.iter().any(|(check, _, message)| check == "integrity" && message.contains("index")), "{bad:?}");
+    assert!(
+        bad.iter().any(|(check, _, message)| check == "integrity" && message.contains("index")),
+        "{bad:?}"
+    );
 }
 
 #[test]
@@ -141,7 +146,9 @@ fn schemas_that_were_changed_or_are_old_are_told_apart() {
         fs::set_permissions(old.db(), Permissions::from_mode(0o600)).unwrap();
         let (_, bad) = examine(&old, &[]);
         let schema: Vec<_> = bad.iter().filter(|(check, ..)| check == "schema").collect();
-        assert!(matches!(schema[..], [(_, severity, message)] if severity == "notice" && message.contains("older")));
+        assert!(
+            matches!(schema[..], [(_, severity, message)] if severity == "notice" && message.contains("older"))
+        );
     }
 }
 
@@ -245,7 +252,10 @@ fn consumers_that_do_not_get_on_are_told_of() {
         let folder = bus();
         assert_eq!(folder.run(&["sub", ">", "--durable", "mailer", "--count", "1"]).code, Some(0));
         let conn = Connection::open(folder.db()).unwrap();
-        conn.execute_batch(&format!("DELETE FROM bus_deliveries; UPDATE bus_consumers SET position = 0, {set}")).unwrap();
+        conn.execute_batch(&format!(
+            "DELETE FROM bus_deliveries; UPDATE bus_consumers SET position = 0, {set}"
+        ))
+        .unwrap();
         folder
     };
     finds(&consumer("stopped = 'no route'"), "consumers", "error", "which could not be handled: no route");
@@ -264,7 +274,9 @@ fn consumers_that_do_not_get_on_are_told_of() {
 fn a_file_in_memory_and_a_disk_that_is_nearly_full_are_told_of() {
     let folder = Folder::new();
     let mount = |args: &[&str]| Command::new(args[0]).args(&args[1..]).arg(folder.path()).status();
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"]).is_ok_and(|status| status.success()) {
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"])
+        .is_ok_and(|status| status.success())
+    {
         return skip("a disk that is nearly full: mounting a small tmpfs takes root");
     }
     folder.publish("a", b"x");

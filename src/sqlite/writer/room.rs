@@ -12,8 +12,10 @@ use crate::defaults::DISK_RESERVE;
 use crate::sqlite::disk;
 use crate::sqlite::tables::file;
 
-/// Between looks at the disk, while there is more room than is written in between.
+/// Between looks at the disk, while there is more room than all processes write in between.
 const EVERY: Duration = Duration::from_secs(1);
+/// With less, it is looked in each transaction, in which nobody else writes: 256 MiB. A look takes a few microseconds.
+const MUCH: u64 = 256 << 20;
 
 #[derive(Debug)]
 pub(super) struct Room {
@@ -21,25 +23,21 @@ pub(super) struct Room {
     looked: Option<Instant>,
     /// Bytes that may be written, as far as is known.
     left: u64,
-    /// With less left, it is looked anew: others write as well.
-    look_below: u64,
     /// Something was refused, and nothing was let through since.
     is_full: bool,
 }
 
 impl Room {
     pub(super) fn new(database: PathBuf) -> Self {
-        Self { database, looked: None, left: u64::MAX, look_below: 0, is_full: false }
+        Self { database, looked: None, left: u64::MAX, is_full: false }
     }
 
     /// The bytes that a transaction may write. To be called in it.
     pub(super) fn left(&mut self, now: Instant, conn: &Connection) -> u64 {
         let is_stale = self.looked.is_none_or(|looked| now.duration_since(looked) >= EVERY);
-        if is_stale || self.is_full || self.left < self.look_below {
+        if is_stale || self.left < MUCH {
             self.looked = Some(now);
             self.left = self.look(conn).unwrap_or(u64::MAX);
-            // A quarter, since others may be writing the other three.
-            self.look_below = self.left - self.left / 4;
         }
         self.left
     }
@@ -86,25 +84,21 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_disk_is_looked_at_once_a_second_and_anew_once_a_quarter_of_the_room_is_gone_or_something_was_refused()
-     {
+    fn the_disk_is_looked_at_once_a_second_and_in_each_transaction_once_there_is_little_left() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("a.db");
         let conn = Connection::open(&database).unwrap();
         let (mut room, start) = (Room::new(database), Instant::now());
         let all = room.left(start, &conn);
-        assert!(all > 0 && all < u64::MAX);
+        assert!(all > 0 && all < 7 << 50);
         // As if nothing had been looked at since.
-        room.left = 7 << 40;
-        room.look_below = 5 << 40;
-        assert_eq!(room.left(start + EVERY / 2, &conn), 7 << 40);
-        room.wrote(3 << 40);
-        assert!(room.left(start + EVERY / 2, &conn) < 4 << 40);
-        (room.left, room.look_below) = (7 << 40, 0);
-        assert!(room.left(start + EVERY / 2 + EVERY, &conn) < 7 << 40);
-        (room.left, room.look_below) = (7 << 40, 0);
-        assert!(room.refused(true) && !room.refused(true));
-        assert!(room.left(start + EVERY / 2 + EVERY, &conn) < 7 << 40);
-        assert!(room.refused(false));
+        room.left = 7 << 50;
+        assert_eq!(room.left(start + EVERY / 2, &conn), 7 << 50);
+        assert!(room.left(start + EVERY, &conn) < 7 << 50);
+        room.left = MUCH + 5;
+        assert_eq!(room.left(start + EVERY, &conn), MUCH + 5);
+        room.wrote(6);
+        assert_ne!(room.left(start + EVERY, &conn), MUCH - 1);
+        assert!(room.refused(true) && !room.refused(true) && room.refused(false));
     }
 }
