@@ -94,3 +94,104 @@ fn numbers(stats: &BusStats) -> [Number; NUMBERS] {
         ("rowbus_wal_truncations_total", None, stats.checkpoints.truncations),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata};
+    use metrics::{Recorder, SharedString, Unit};
+
+    use super::*;
+    use crate::Messenger;
+
+    /// What a program's recorder is told.
+    #[derive(Debug, Default)]
+    struct Seen(Mutex<BTreeMap<String, f64>>);
+
+    struct Cell(Arc<Seen>, String);
+
+    impl Cell {
+        fn add(&self, value: f64) {
+            *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+        }
+    }
+
+    impl CounterFn for Cell {
+        fn increment(&self, value: u64) {
+            self.add(value as f64);
+        }
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl GaugeFn for Cell {
+        fn increment(&self, _: f64) {}
+        fn decrement(&self, _: f64) {}
+        fn set(&self, value: f64) {
+            self.0.0.lock().unwrap().insert(self.1.clone(), value);
+        }
+    }
+
+    impl HistogramFn for Cell {
+        fn record(&self, _: f64) {
+            self.add(1.0);
+        }
+    }
+
+    struct Told(Arc<Seen>);
+
+    impl Told {
+        fn cell(&self, key: &Key) -> Arc<Cell> {
+            let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+            Arc::new(Cell(Arc::clone(&self.0), key.name().to_owned() + &labels.collect::<String>()))
+        }
+    }
+
+    impl Recorder for Told {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.cell(key))
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.cell(key))
+        }
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(self.cell(key))
+        }
+    }
+
+    #[test]
+    fn counters_are_told_what_has_come_since_and_histograms_each_commit() {
+        let seen = Arc::new(Seen::default());
+        let (counters, exporter) = (Counters::default(), Exporter::default());
+        metrics::with_local_recorder(&Told(Arc::clone(&seen)), || {
+            for _ in 0..3 {
+                counters.committed(2, 1, Durability::Full, Duration::from_millis(1));
+                counters.bell.one();
+                exporter.export(&counters, Path::new("/nowhere"));
+            }
+        });
+        let seen = seen.0.lock().unwrap();
+        let of = |name: &str| seen.get(name).copied();
+        assert_eq!((of("rowbus_commits_total"), of("rowbus_published_total")), (Some(3.0), Some(3.0)));
+        assert_eq!((of("rowbus_wakes_total kind=bell"), of("rowbus_wal_bytes")), (Some(3.0), Some(0.0)));
+        assert_eq!(of("rowbus_commit_seconds flushed=true"), Some(3.0));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_file_is_exported_by_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = crate::SqliteBus::open(folder.path().join("a.db")).await.unwrap();
+        crate::MessengerExt::publish(&bus, "a", "x").await.unwrap();
+        let stats = bus.stats().await.unwrap();
+        let seen = Arc::new(Seen::default());
+        metrics::with_local_recorder(&Told(Arc::clone(&seen)), || export_file(&stats.file));
+        let names: Vec<_> = seen.0.lock().unwrap().keys().cloned().collect();
+        assert!(names.contains(&"rowbus_requests state=ready".to_owned()), "{names:?}");
+        assert_eq!(seen.0.lock().unwrap()["rowbus_events"], 1.0);
+        bus.close().await.unwrap();
+    }
+}
