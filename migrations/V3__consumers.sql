@@ -28,6 +28,7 @@ CREATE TABLE bus_consumers (
     epoch              INTEGER NOT NULL DEFAULT 0,
     full               INTEGER NOT NULL DEFAULT 0, -- explicit: a member waits for fewer to be held
     member             INTEGER, -- cumulative: the slot of the peer of the active member
+    member_id          INTEGER, -- and which of that peer's
     member_token       INTEGER NOT NULL DEFAULT 0, -- new at every takeover: the fencing token
     member_until       INTEGER, -- where nobody can be told to be dead: awake milliseconds of this boot
     failed             INTEGER, -- cumulative: the event that could not be handled
@@ -48,7 +49,8 @@ CREATE TABLE bus_members (
     PRIMARY KEY (consumer, peer, member)
 ) WITHOUT ROWID;
 
--- Explicit consumers: what is in flight, and nothing else. A row is leased to a member, or waits until due_at.
+-- Explicit consumers: what is in flight, and nothing else. A row is leased to a member, or waits until due_at. Cumulative
+-- ones: events ahead of the position that were given up on, neither leased nor waiting.
 CREATE TABLE bus_deliveries (
     consumer    INTEGER NOT NULL, -- bus_consumers.id
     sequence    INTEGER NOT NULL, -- bus_events.id

@@ -187,7 +187,7 @@ impl Consumer {
     pub fn ack_wait(self, wait: Duration) -> Self {
         self.with(|parts| {
             at_least("ack_wait", wait, SHORTEST_WAIT)?;
-            parts.ack_wait = Some(wait);
+            parts.ack_wait = Some(whole_millis(wait));
             Ok(())
         })
     }
@@ -196,7 +196,7 @@ impl Consumer {
     /// delivery up to 1 h, unless set.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.with(|parts| {
-            parts.backoff = Some(backoff);
+            parts.backoff = Some(backoff.in_millis());
             Ok(())
         })
     }
@@ -228,7 +228,7 @@ impl Consumer {
     pub fn inactive_threshold(self, threshold: Duration) -> Self {
         self.with(|parts| {
             at_least("inactive_threshold", threshold, SHORTEST_WAIT)?;
-            parts.inactive_threshold = Some(threshold);
+            parts.inactive_threshold = Some(whole_millis(threshold));
             Ok(())
         })
     }
@@ -279,6 +279,11 @@ fn check_name(name: &str) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// As a file can keep it: what is read back is what was set.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn at_least(option: &str, given: Duration, least: Duration) -> Result<()> {

@@ -24,7 +24,12 @@ pub struct Delivery {
 /// What a backend does for the [`Delivery`]s of an inbox.
 pub trait DeliveryControl: Send + Sync + 'static {
     /// Notes how this delivery ended. An attempt that is not the latest is [`LeaseLost`](crate::ErrorKind::LeaseLost).
-    fn settle(&self, sequence: u64, attempt: u32, settlement: Settlement) -> BoxFuture<'_, Result<()>>;
+    fn settle<'a>(
+        &'a self,
+        message: &'a Message,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> BoxFuture<'a, Result<()>>;
     /// Has this delivery held at least this long from now.
     fn extend(&self, sequence: u64, attempt: u32, by: Duration) -> BoxFuture<'_, Result<()>>;
 }
@@ -126,7 +131,7 @@ impl Delivery {
     }
 
     fn settle(&self, settlement: Settlement) -> BoxFuture<'_, Result<(), Error>> {
-        self.control.settle(self.message.sequence(), self.attempt, settlement)
+        self.control.settle(&self.message, self.attempt, settlement)
     }
 }
 

@@ -55,7 +55,7 @@ impl Inbox {
         poll_fn(|cx| self.poll_item(cx)).await
     }
 
-    /// Waits for a delivery, and gives it with those that are at hand by then, at most this many; an empty batch is the end.
+    /// Waits for a delivery, and gives it with those that are at hand by then, at most this many, and at least one; an empty batch is the end.
     /// An error that comes behind deliveries is told by the next call. Dropping the future loses nothing.
     ///
     /// ```
@@ -78,7 +78,7 @@ impl Inbox {
     pub async fn batch(&mut self, most: usize) -> Result<Vec<Delivery>> {
         let mut batch = Vec::new();
         poll_fn(|cx| {
-            while batch.len() < most {
+            while batch.len() < most.max(1) {
                 match self.poll_item(cx) {
                     Poll::Ready(Some(Ok(delivery))) => batch.push(delivery),
                     Poll::Ready(Some(Err(error))) if batch.is_empty() => return Poll::Ready(Err(error)),

@@ -113,6 +113,13 @@ impl Mailbox {
         state.waker.take()
     }
 
+    /// Whether its reader has taken all that was put in, and more may come.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.letters.is_empty() && !state.sealed
+    }
+
     /// The next letter; `None` when it was sealed and all is read.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Letter>> {
         let mut state = self.state();

@@ -33,6 +33,13 @@ impl Backoff {
         Self { first: pause, longest: pause }
     }
 
+    /// As a file can keep it.
+    #[cfg(feature = "async")]
+    pub(crate) fn in_millis(self) -> Self {
+        let whole = |millis: i64| Duration::from_millis(millis.max(0).cast_unsigned());
+        Self { first: whole(self.first_millis()), longest: whole(self.longest_millis()) }
+    }
+
     /// The pause after the first attempt, in milliseconds.
     pub fn first_millis(&self) -> i64 {
         millis(self.first)

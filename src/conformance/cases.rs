@@ -251,6 +251,7 @@ macro_rules! __conformance_cases {
                 a_standby_that_leaves_disturbs_nobody
                 a_cumulative_nack_goes_back_to_its_event_and_keeps_the_order
                 a_cumulative_nack_comes_again_after_the_consumers_backoff
+                giving_up_on_an_event_does_not_count_for_those_before_it
                 a_cumulative_consumer_told_to_goes_on_behind_a_dead_letter
                 dropping_the_future_that_opens_a_cumulative_consumer_takes_no_place
             }

@@ -7,6 +7,7 @@ use super::consuming::{
     HOUR, acked_texts, assert_idle, assert_lost, consumers, cumulative, deliveries, delivery, info, open,
     short, texts_of,
 };
+use super::dead::letters;
 use super::fixture::Fixture;
 use super::support::{joined, numbers, publish_numbers, text_of, within};
 use crate::consumer::OnFailure;
@@ -181,4 +182,24 @@ pub(super) async fn dropping_the_future_that_opens_a_cumulative_consumer_takes_n
     let mut inbox = open(&elsewhere, cumulative()).await;
     assert_eq!(within(acked_texts(&mut inbox, 2)).await, numbers(0..2));
     assert!(info(&bus).await.members.is_none_or(|members| members == 1));
+}
+
+pub(super) async fn giving_up_on_an_event_does_not_count_for_those_before_it(fixture: &Fixture) {
+    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let acks = publish_numbers(&fixture.bus, "a", 0..6).await;
+    let consumer = || cumulative().on_failure(OnFailure::DeadLetter);
+    let mut inbox = open(&bus, consumer()).await;
+    let held = deliveries(&mut inbox, 5).await;
+    held[0].ack().await.unwrap();
+    held[2].term("no").await.unwrap();
+    held[3].term("neither").await.unwrap();
+    assert_eq!(info(&elsewhere).await.ack_floor, acks[0].sequence, "1 was not handled");
+    inbox.leave().await.unwrap();
+    let mut inbox = open(&elsewhere, consumer()).await;
+    let again = deliveries(&mut inbox, 3).await;
+    assert_eq!(texts_of(&again), ["1", "4", "5"]);
+    again[0].ack().await.unwrap();
+    assert_eq!(info(&bus).await.ack_floor, acks[3].sequence, "what was given up on is behind it");
+    again[2].ack().await.unwrap();
+    assert_eq!((info(&bus).await.lag, letters(&bus, "a").await.len()), (0, 2));
 }

@@ -1,4 +1,4 @@
-//! Jobs and dead letters of a bus on a file.
+//! Jobs, consumers and dead letters of a bus on a file.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use crate::consumer::Consumer;
 use crate::consumer_info::ConsumerInfo;
 use crate::dead_letter::{Dead, DeadLetter};
 use crate::durable::Durable;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
 use crate::inbox::Inbox;
 use crate::job::Job;
 use crate::job_handle::{JobHandle, JobId, JobInfo};
 use crate::publish::Durability;
 use crate::reply::Replies;
-use crate::sqlite::consume::Deed as ConsumerDeed;
+use crate::sqlite::consume::Change;
 use crate::sqlite::tables::requests::look;
 use crate::sqlite::tables::{consumers, dead_letters};
 use crate::sqlite::work::dead::{self, Deed, SeeTo};
@@ -161,22 +161,29 @@ impl Durable for SqliteBus {
     fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>>> {
         Box::pin(async move {
             self.core().check_process()?;
-            let consumers = Arc::clone(self.core().consumers());
+            let keeper = Arc::clone(self.core().consumers());
             let log = Arc::clone(&self.core().readers().log);
             off_runtime(move || {
-                let mut all: Vec<ConsumerInfo> = Vec::new();
+                let (mut all, mut after) = (Vec::new(), String::new());
                 // A snapshot each: there may be many.
-                loop {
+                while let Some(name) =
+                    log.read("looking for consumers", |conn| consumers::next_name(conn, &after))?
+                {
                     let info = log.read("looking at a consumer", |conn| {
-                        let after = all.last().map_or("", |info| info.name.as_str());
-                        let row = consumers::next(conn, after)?;
-                        row.map(|row| consumers.info(conn, row)).transpose()
+                        let row = consumers::by_name(conn, &name)?;
+                        row.map(|row| keeper.info(conn, row)).transpose()
                     });
-                    match info? {
-                        Some(info) => all.push(info),
-                        None => return Ok(all),
+                    match info {
+                        Ok(info) => all.extend(info),
+                        // One that a hand has spoilt hides none of the others.
+                        Err(error) if error.kind() == ErrorKind::Database => {
+                            tracing::warn!(%error, consumer = name, "a consumer cannot be read");
+                        }
+                        Err(error) => return Err(error),
                     }
+                    after = name;
                 }
+                Ok(all)
             })
             .await
         })
@@ -190,14 +197,14 @@ impl Durable for SqliteBus {
     }
 
     fn pause_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Pause))
+        Box::pin(self.core().consumers().manage(name, Change::Pause))
     }
 
     fn resume_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Resume))
+        Box::pin(self.core().consumers().manage(name, Change::Resume))
     }
 
     fn delete_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.core().consumers().manage(name, ConsumerDeed::Delete))
+        Box::pin(self.core().consumers().manage(name, Change::Delete))
     }
 }

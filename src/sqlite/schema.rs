@@ -104,7 +104,7 @@ fn migrate_locked(
                 events::skip_ids(conn, table, LOST_IDS_AT_MOST).map_err(failed)?;
             }
             requests::recover::new_boot(conn).map_err(failed)?;
-            consumers::new_boot(conn).map_err(failed)?;
+            consumers::new_boot(conn, Utc::now().timestamp_millis()).map_err(failed)?;
             deliveries::new_boot(conn).map_err(failed)?;
             members::new_boot(conn).map_err(failed)?;
             replies::remove_orphans(conn).map_err(failed)?;

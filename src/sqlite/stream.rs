@@ -144,6 +144,17 @@ impl LogStream {
         }
     }
 
+    /// Up to where there is nothing more to hand over; `None` while there is something.
+    pub(crate) fn caught_up(&self) -> Option<u64> {
+        if !self.ready.is_empty() || !self.chosen.is_empty() || self.reading.is_some() {
+            return None;
+        }
+        let Some(live) = &self.live else { return Some(self.cursor) };
+        // The position first: what comes after it may be in the mailbox by now.
+        let offered = live.tail.position();
+        live.mailbox.is_empty().then_some(offered.max(self.cursor))
+    }
+
     /// Begins the next step, off the runtime.
     fn read_on(&mut self) {
         let (readers, filters, buffer) = (self.readers.clone(), self.filters.clone(), self.buffer);

@@ -178,10 +178,12 @@ pub(crate) fn guarded<T>(
     run: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     tx.conn.authorizer(Some(deny_transactions))?;
+    // A statement behind one that has ended the transaction would commit by itself.
+    tx.conn.commit_hook(Some(|| true))?;
     let ran = run(tx);
+    tx.conn.commit_hook(None::<fn() -> bool>)?;
     tx.conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
     if tx.conn.is_autocommit() {
-        // What came after was committed by itself.
         tx.conn.execute_batch("BEGIN IMMEDIATE")?;
         tx.forget();
     }

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 
 use crate::{PATIENCE, Place, until};
 
-const HOUR: i64 = 3_600_000;
+pub(crate) const HOUR: i64 = 3_600_000;
 
 /// Both clocks, to be set.
 #[derive(Debug)]
-struct Clocks {
-    wall: AtomicI64,
-    awake: AtomicI64,
+pub(crate) struct Clocks {
+    pub(crate) wall: AtomicI64,
+    pub(crate) awake: AtomicI64,
 }
 
 impl Clock for Clocks {
@@ -32,11 +32,11 @@ impl Clock for Clocks {
 }
 
 impl Clocks {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { wall: AtomicI64::new(1_800_000_000_000), awake: AtomicI64::new(HOUR) })
     }
 
-    fn pass(&self, millis: i64) {
+    pub(crate) fn pass(&self, millis: i64) {
         self.wall.fetch_add(millis, Ordering::SeqCst);
         self.awake.fetch_add(millis, Ordering::SeqCst);
     }

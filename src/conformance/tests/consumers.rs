@@ -118,7 +118,12 @@ impl InboxSource for FaultyInbox {
 }
 
 impl DeliveryControl for FaultyControl {
-    fn settle(&self, _: u64, _: u32, settlement: Settlement) -> BoxFuture<'_, Result<()>> {
+    fn settle<'a>(
+        &'a self,
+        _: &'a crate::Message,
+        _: u32,
+        settlement: Settlement,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let settled = match settlement {
                 Settlement::Ack if self.fault == Fault::LosesAcks => Ok(()),

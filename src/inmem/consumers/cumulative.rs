@@ -108,7 +108,7 @@ impl Cumulative {
         let failing = self.failing.get(&sequence);
         let mut failures = failing.map(|failing| failing.failures.clone()).unwrap_or_default();
         match fate(scene, attempt, &mut failures, settlement) {
-            Fate::Done => self.move_to(sequence, wanted),
+            Fate::Done => self.done_with(sequence, wanted, log),
             Fate::Again(at) => {
                 self.failing.insert(sequence, Failing { attempts: attempt, failures });
                 self.pause_until = Some(at);
@@ -119,7 +119,7 @@ impl Cumulative {
                 self.failing.remove(&sequence);
                 self.given_up.insert(sequence);
                 if self.all_before_are_done(sequence, wanted, log) {
-                    self.move_to(sequence, wanted);
+                    self.done_with(sequence, wanted, log);
                 }
             }
             Fate::GivenUp(reason) => {
@@ -199,11 +199,16 @@ impl Cumulative {
         self.read = wanted.position;
     }
 
-    /// Everything up to this is done with.
-    fn move_to(&mut self, sequence: u64, wanted: &mut Wanted) {
-        wanted.position = sequence;
-        self.failing = self.failing.split_off(&(sequence + 1));
-        self.given_up = self.given_up.split_off(&(sequence + 1));
+    /// Everything up to this is done with, and what was given up on right behind it as well.
+    fn done_with(&mut self, sequence: u64, wanted: &mut Wanted, log: &Log) {
+        let mut next = Some(sequence);
+        while let Some(sequence) = next {
+            wanted.position = sequence;
+            self.failing = self.failing.split_off(&(sequence + 1));
+            self.given_up = self.given_up.split_off(&(sequence + 1));
+            next = wanted.behind(sequence, log).map(Message::sequence).next();
+            next = next.filter(|next| self.given_up.contains(next));
+        }
     }
 
     /// Which delivery of this event the next one is, or the one that was handed over.

@@ -11,6 +11,7 @@ use crate::future::BoxFuture;
 use crate::inbox::InboxSource;
 use crate::inmem::broker::Broker;
 use crate::inmem::shared::Shared;
+use crate::message::Message;
 
 /// Dropped, it leaves its consumer.
 pub(in crate::inmem) struct Member {
@@ -93,7 +94,7 @@ impl Drop for Member {
 
 /// Each of these is fenced by its own token, so the sequence and the attempt that are told say nothing new.
 impl DeliveryControl for Held {
-    fn settle(&self, _: u64, _: u32, settlement: Settlement) -> BoxFuture<'_, Result<()>> {
+    fn settle<'a>(&'a self, _: &'a Message, _: u32, settlement: Settlement) -> BoxFuture<'a, Result<()>> {
         let Self { bus, seat, handed } = self;
         Box::pin(async move {
             bus.broker.step(|state, now| {

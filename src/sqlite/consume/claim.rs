@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::message::Message;
 use crate::publish::Durability;
+use crate::service::renew_after;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::fate;
 use crate::sqlite::consume::member::{Member, Ready};
@@ -22,7 +23,7 @@ const SUSPECT: i64 = 2;
 pub(super) struct Claim {
     pub(super) consumers: Arc<Consumers>,
     pub(super) member: Arc<Member>,
-    pub(super) epoch: i64,
+    pub(super) revision: i64,
     /// The peer that takes.
     pub(super) peer: i64,
     pub(super) lease: i64,
@@ -68,7 +69,8 @@ impl Operation for Claim {
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Claimed, Failure> {
         let id = self.member.consumer;
-        let Some(state) = consumers::state(tx.conn, id)?.filter(|state| state.epoch == self.epoch) else {
+        let state = consumers::state(tx.conn, id)?.filter(|state| state.revision == self.revision);
+        let Some(state) = state else {
             return Ok(Claimed { status: Status::Changed, ..Claimed::default() });
         };
         let position = state.position.max(0).cast_unsigned();
@@ -88,6 +90,8 @@ impl Operation for Claim {
         if claimed.is_full {
             consumers::set_full(tx.conn, id, true)?;
         }
+        // Before the commit: whoever makes room after it rings for this.
+        self.member.state().is_full = claimed.is_full;
         tx.wrote(claimed.taken.len() * 64);
         Ok(claimed)
     }
@@ -96,7 +100,7 @@ impl Operation for Claim {
         let until = claimed.now.saturating_add(self.lease);
         if !claimed.taken.is_empty() {
             if self.member.received(&claimed.taken, claimed.now, until) {
-                self.consumers.timers_changed();
+                self.consumers.mind(claimed.now.saturating_add(renew_after(self.lease)));
             } else {
                 let taken =
                     claimed.taken.iter().map(|ready| (ready.message.sequence().cast_signed(), ready.attempt));
@@ -114,7 +118,7 @@ impl Claim {
     fn take_due(&self, tx: &mut Tx<'_>, most: usize, claimed: &mut Claimed) -> rusqlite::Result<()> {
         let id = self.member.consumer;
         let due = deliveries::due(tx.conn, id, tx.now, most.min(AGAIN))?;
-        claimed.more = due.len() == AGAIN && most > AGAIN;
+        claimed.more = !due.is_empty() && due.len() == most.min(AGAIN);
         for (sequence, attempts) in due {
             if attempts >= SUSPECT && !claimed.taken.is_empty() {
                 claimed.more = true;
@@ -166,7 +170,7 @@ impl Claim {
         let at = (self.member.consumer, sequence);
         let errors = deliveries::errors_of(tx.conn, at)?;
         let consumer = &self.member.name;
-        fate::bury(tx, DeadEvent { sequence, consumer, reason, errors: &errors, attempts })?;
+        fate::bury(tx, DeadEvent { sequence, consumer, reason, errors: &errors, attempts }, None)?;
         deliveries::remove(tx.conn, at).map(|_| ())
     }
 }

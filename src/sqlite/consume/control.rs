@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::delivery::{DeliveryControl, Settlement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
+use crate::message::Message;
 use crate::retry::millis;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::member::Member;
@@ -20,13 +21,18 @@ pub(super) struct Leased {
 }
 
 impl DeliveryControl for Leased {
-    fn settle(&self, sequence: u64, attempt: u32, settlement: Settlement) -> BoxFuture<'_, Result<()>> {
+    fn settle<'a>(
+        &'a self,
+        message: &'a Message,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let settle = Settle {
                 consumers: Arc::clone(&self.consumers),
                 member: Arc::clone(&self.member),
                 epoch: self.epoch,
-                sequence: sequence.cast_signed(),
+                message: message.clone(),
                 attempt: i64::from(attempt),
                 settlement,
             };
@@ -54,14 +60,19 @@ pub(super) struct InPlace {
 }
 
 impl DeliveryControl for InPlace {
-    fn settle(&self, sequence: u64, _: u32, settlement: Settlement) -> BoxFuture<'_, Result<()>> {
+    fn settle<'a>(
+        &'a self,
+        message: &'a Message,
+        _: u32,
+        settlement: Settlement,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let say = Say {
                 consumers: Arc::clone(&self.consumers),
                 member: Arc::clone(&self.member),
                 epoch: self.epoch,
                 token: self.token,
-                sequence: sequence.cast_signed(),
+                message: message.clone(),
                 settlement,
             };
             let said = self.consumers.writer()?.run(say).await;
@@ -92,7 +103,7 @@ fn by_transaction() -> Error {
 }
 
 impl DeliveryControl for InTransaction {
-    fn settle(&self, _: u64, _: u32, _: Settlement) -> BoxFuture<'_, Result<()>> {
+    fn settle<'a>(&'a self, _: &'a Message, _: u32, _: Settlement) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Err(by_transaction()) })
     }
 

@@ -12,7 +12,8 @@ use crate::message::Message;
 use crate::sqlite::consume::control::InPlace;
 use crate::sqlite::consume::feed::Feed;
 use crate::sqlite::consume::place::{Enlist, Enlisted};
-use crate::sqlite::consume::{AGAIN, Seat};
+use crate::sqlite::consume::recovery::Recovery;
+use crate::sqlite::consume::seat::Seat;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::consumers::ConsumerRow;
 
@@ -25,6 +26,7 @@ pub(super) struct CumulativeInbox {
     handed: u64,
     items: VecDeque<Error>,
     step: Option<Step>,
+    recovery: Recovery,
     /// It is to see where it stands.
     enlist: bool,
     finished: bool,
@@ -33,6 +35,8 @@ pub(super) struct CumulativeInbox {
 struct Active {
     control: Arc<dyn DeliveryControl>,
     feed: Feed,
+    /// Events that were given up on before.
+    given_up: Vec<u64>,
 }
 
 /// Where it stands, and what it has before it if it has the place.
@@ -52,6 +56,7 @@ impl CumulativeInbox {
             place: None,
             items: VecDeque::new(),
             step: None,
+            recovery: Recovery::default(),
             enlist: true,
             finished: false,
         }
@@ -94,6 +99,7 @@ impl CumulativeInbox {
                 token,
             }),
             feed,
+            given_up: enlisted.given_up,
         });
         if self.place.is_none() {
             self.handed = 0;
@@ -102,9 +108,21 @@ impl CumulativeInbox {
 
     fn fail(&mut self, error: Error) {
         (self.finished, self.place) = (true, None);
+        self.seat.leave_soon();
         // The end of the bus is the end of its inboxes, and no fault of theirs.
         if error.kind() != ErrorKind::Closed {
             self.items.push_back(error);
+        }
+    }
+
+    /// What could not be done is tried again, unless that is of no use.
+    fn failed(&mut self, error: Error) {
+        match self.recovery.pause(&self.seat, error) {
+            Ok(pause) => {
+                (self.enlist, self.place) = (true, None);
+                self.step = Some(Step::Pause(pause));
+            }
+            Err(error) => self.fail(error),
         }
     }
 
@@ -119,21 +137,20 @@ impl CumulativeInbox {
                 let stand = ready!(enlist.as_mut().poll(cx));
                 self.step = None;
                 match stand {
-                    Ok(stand) => self.stands(stand),
-                    Err(error)
-                        if error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. }) =>
-                    {
-                        self.fail(error);
+                    Ok(stand) => {
+                        self.recovery.done();
+                        self.stands(stand);
                     }
-                    Err(error) => {
-                        tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
-                        self.enlist = true;
-                        self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
-                    }
+                    Err(error) => self.failed(error),
                 }
             }
         }
         Poll::Ready(())
+    }
+
+    /// What was handed over need not be done with.
+    fn note_seen(&self) {
+        self.seat.has_seen(&self.consumer, self.handed, self.place.as_ref().map(|place| &place.feed));
     }
 
     /// Whether what failed is to wait a while longer.
@@ -186,18 +203,27 @@ impl InboxSource for CumulativeInbox {
                 return Poll::Pending;
             };
             match ready!(active.feed.poll_next(cx)) {
+                Some(Ok(message)) if active.given_up.contains(&message.sequence()) => {}
                 Some(Ok(message)) => return Poll::Ready(self.delivery(message).map(Ok)),
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
                     self.items.push_back(error)
                 }
-                Some(Err(error)) => self.fail(error),
+                Some(Err(error)) => self.failed(error),
                 None => self.finished = true,
             }
         }
     }
 
     fn leave(&mut self) -> BoxFuture<'_, Result<()>> {
-        (self.finished, self.place) = (true, None);
+        self.finished = true;
+        self.note_seen();
+        self.place = None;
         Box::pin(self.seat.leave())
+    }
+}
+
+impl Drop for CumulativeInbox {
+    fn drop(&mut self) {
+        self.note_seen();
     }
 }

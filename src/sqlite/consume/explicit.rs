@@ -10,13 +10,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::future::BoxFuture;
 use crate::inbox::InboxSource;
 use crate::retry::millis;
+use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::claim::{Claim, Claimed, Status};
 use crate::sqlite::consume::control::Leased;
 use crate::sqlite::consume::feed::Feed;
 use crate::sqlite::consume::load::{Loaded, reload};
 use crate::sqlite::consume::member::Member;
 use crate::sqlite::consume::pacing::Pacing;
-use crate::sqlite::consume::{AGAIN, Consumers, Seat};
+use crate::sqlite::consume::recovery::Recovery;
+use crate::sqlite::consume::seat::Seat;
 use crate::sqlite::tables::consumers::ConsumerRow;
 
 pub(super) struct ExplicitInbox {
@@ -29,6 +31,7 @@ pub(super) struct ExplicitInbox {
     /// Errors that it survives.
     items: VecDeque<Error>,
     step: Option<Step>,
+    recovery: Recovery,
     /// There may be something to take that the feed does not tell of.
     look: bool,
     reload: bool,
@@ -53,6 +56,7 @@ impl ExplicitInbox {
             pacing: Pacing::new(),
             items: VecDeque::new(),
             step: None,
+            recovery: Recovery::default(),
             look: true,
             reload: true,
             is_full: false,
@@ -73,8 +77,8 @@ impl ExplicitInbox {
         let claim = Claim {
             consumers: Arc::clone(self.consumers()),
             member: Arc::clone(self.member()),
-            epoch: self.consumer.epoch,
-            peer: self.consumers().slot().unwrap_or(0),
+            revision: self.consumer.revision,
+            peer: self.consumers().peer(),
             lease: millis(settings.ack_wait),
             max_ack_pending: settings.max_ack_pending,
             max_deliver: i64::from(settings.max_deliver),
@@ -88,7 +92,7 @@ impl ExplicitInbox {
     fn claimed(&mut self, claimed: Claimed) {
         self.pacing.took(claimed.taken.len(), Instant::now());
         self.items.extend(claimed.gone);
-        self.set_full(claimed.is_full);
+        self.is_full = claimed.is_full;
         match claimed.status {
             Status::Taken => {
                 self.look |= claimed.more;
@@ -96,7 +100,10 @@ impl ExplicitInbox {
                     feed.pass(claimed.position);
                 }
             }
-            Status::Paused => self.consumer.is_paused = true,
+            Status::Paused => {
+                self.consumer.is_paused = true;
+                self.seat.give_back();
+            }
             Status::Changed => self.reload = true,
         }
     }
@@ -111,18 +118,16 @@ impl ExplicitInbox {
         self.feed = Some(feed);
         self.consumer = consumer;
         self.control = control(&self.seat, &self.consumer);
-        self.look = true;
-        self.set_full(false);
+        (self.look, self.is_full) = (true, false);
         self.member().state().lease = millis(self.consumer.settings.ack_wait);
-    }
-
-    fn set_full(&mut self, is_full: bool) {
-        self.is_full = is_full;
-        self.member().state().is_full = is_full;
+        if self.consumer.is_paused {
+            self.seat.give_back();
+        }
     }
 
     fn fail(&mut self, error: Error) {
         self.finished = true;
+        self.seat.leave_soon();
         // The end of the bus is the end of its inboxes, and no fault of theirs.
         if error.kind() != ErrorKind::Closed {
             self.items.push_back(error);
@@ -131,12 +136,13 @@ impl ExplicitInbox {
 
     /// A step that could not be taken is tried again, unless that is of no use.
     fn failed(&mut self, error: Error) {
-        if error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. }) {
-            return self.fail(error);
+        match self.recovery.pause(&self.seat, error) {
+            Ok(pause) => {
+                (self.look, self.reload) = (true, true);
+                self.step = Some(Step::Pause(pause));
+            }
+            Err(error) => self.fail(error),
         }
-        tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
-        self.look = true;
-        self.step = Some(Step::Pause(self.seat.pause(AGAIN)));
     }
 
     /// Goes on with the step that is under way.
@@ -159,10 +165,16 @@ impl ExplicitInbox {
                 loaded.map(|loaded| self.loaded(loaded)).inspect_err(|_| self.reload = true)
             }
         };
-        if let Err(error) = outcome {
-            self.failed(error);
+        match outcome {
+            Ok(()) => self.recovery.done(),
+            Err(error) => self.failed(error),
         }
         Poll::Ready(())
+    }
+
+    /// All that was read was handed out, by this member or others.
+    fn note_seen(&self) {
+        self.seat.has_seen(&self.consumer, 0, self.feed.as_ref());
     }
 
     fn hand_over(&self) -> Option<Delivery> {
@@ -200,6 +212,7 @@ impl InboxSource for ExplicitInbox {
             }
             // What is to be read anew may have been taken from its holders.
             if !self.reload
+                && !self.consumer.is_paused
                 && let Some(delivery) = self.hand_over()
             {
                 return Poll::Ready(Some(Ok(delivery)));
@@ -223,7 +236,7 @@ impl InboxSource for ExplicitInbox {
             if let Err(error) = feed.read_ahead(cx, want) {
                 match error.kind() {
                     ErrorKind::Gap { .. } => self.items.push_back(error),
-                    _ => self.fail(error),
+                    _ => self.failed(error),
                 }
                 continue;
             }
@@ -237,6 +250,13 @@ impl InboxSource for ExplicitInbox {
 
     fn leave(&mut self) -> BoxFuture<'_, Result<()>> {
         self.finished = true;
+        self.note_seen();
         Box::pin(self.seat.leave())
+    }
+}
+
+impl Drop for ExplicitInbox {
+    fn drop(&mut self) {
+        self.note_seen();
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::delivery::Settlement;
 use crate::handler::HandlerError;
+use crate::message::Message;
 use crate::retry::{millis, pause};
 use crate::sqlite::failure::{line, rand};
 use crate::sqlite::tables::consumers::ConsumerRow;
@@ -59,15 +60,19 @@ fn of_error(error: &HandlerError, again: impl Fn(Option<i64>) -> Fate, now: i64)
     again(error.retry_time().map(|time| time.timestamp_millis().saturating_sub(now).max(0)))
 }
 
-/// Copies an event to the dead letters. One that the log no longer has leaves no copy.
-pub(super) fn bury(tx: &Tx<'_>, dead: DeadEvent<'_>) -> rusqlite::Result<()> {
-    if dead_letters::bury_event(tx.conn, dead, tx.now)? == 0 {
-        tracing::warn!(
-            consumer = dead.consumer,
-            sequence = dead.sequence,
-            reason = dead.reason,
-            "an event that was given up on is no longer in the log, and leaves no dead letter"
-        );
+/// Copies an event to the dead letters: from the log, or from the message where the log has it no longer.
+pub(super) fn bury(tx: &Tx<'_>, dead: DeadEvent<'_>, message: Option<&Message>) -> rusqlite::Result<()> {
+    if dead_letters::bury_event(tx.conn, dead, tx.now)? > 0 {
+        return Ok(());
     }
+    if let Some(message) = message {
+        return dead_letters::bury_message(tx.conn, dead, message, tx.now).map(|_| ());
+    }
+    tracing::warn!(
+        consumer = dead.consumer,
+        sequence = dead.sequence,
+        reason = dead.reason,
+        "an event that was given up on is no longer in the log, and leaves no dead letter"
+    );
     Ok(())
 }

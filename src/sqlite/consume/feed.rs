@@ -75,6 +75,11 @@ impl Feed {
         self.ahead.is_empty()
     }
 
+    /// Up to where there is nothing more to hand out, as far as the log was read.
+    pub(super) fn caught_up(&self) -> Option<u64> {
+        if self.ahead.is_empty() { self.stream.caught_up() } else { None }
+    }
+
     /// Everything up to here was handed out.
     pub(super) fn pass(&mut self, position: u64) {
         while self.ahead.front().is_some_and(|message| message.sequence() <= position) {

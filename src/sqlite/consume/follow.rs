@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
+use crate::retry::millis;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::manage::Expire;
 use crate::sqlite::consume::member::Member;
 use crate::sqlite::consume::place::{Keep, PLACE};
-use crate::sqlite::consume::tidy::{Renew, Tidy};
+use crate::sqlite::consume::tidy::{Release, Renew, Tidy};
 use crate::sqlite::fault;
 use crate::sqlite::mortality::Estate;
 use crate::sqlite::tables::{consumers, members, meta};
@@ -21,6 +22,7 @@ use crate::sqlite::watcher::Follower;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Before something that could not be done at once is tried again.
 const SHORT: Duration = Duration::from_millis(20);
+const RIVALS_EVERY: Duration = Duration::from_secs(1);
 /// Longer than a write is tried that nobody waits for.
 const SAY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -28,6 +30,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Chores {
     sweep_at: Option<Instant>,
+    rivals_at: Option<Instant>,
     keep_at: Option<Instant>,
 }
 
@@ -60,13 +63,22 @@ impl Consumers {
         self.sweep(conn, wall, now)?;
         let mut timers = self.timers();
         let rivals: Vec<i64> = busy.iter().filter_map(|member| member.state().rival).collect();
-        let look_at = self.mortality.look_at(Estate::Consumers);
+        // Of a living process that has closed its bus nobody tells.
+        let rivals_at = (!rivals.is_empty()).then(|| self.chores().rivals_at.unwrap_or(now));
+        let look_at = self.mortality.look_at(Estate::Consumers).into_iter().chain(rivals_at).min();
         let mut dead = Vec::new();
         if timers.read(conn, now)? || look_at.is_some_and(|at| at <= now) {
+            self.chores().rivals_at = Some(now + RIVALS_EVERY);
             let mut peers: Vec<i64> = timers.holders().chain(rivals).filter(|peer| *peer != 0).collect();
             peers.sort_unstable();
             peers.dedup();
             dead = self.mortality.dead_among(Estate::Consumers, &peers, conn)?;
+        }
+        for member in &busy {
+            let is_free = member.state().rival.take_if(|rival| dead.contains(rival)).is_some();
+            if is_free {
+                member.look();
+            }
         }
         if timers.is_over(awake, now) || !dead.is_empty() {
             // Until it is done; it may not get the lock in time.
@@ -83,13 +95,22 @@ impl Consumers {
         }
         let retry = busy.iter().filter_map(|member| self.retry(member, wall)).min();
         let deaths = look_at.map(|at| at.saturating_duration_since(now).max(SHORT));
-        Ok(next.into_iter().chain(retry).chain(deaths).min())
+        let next = next.into_iter().chain(retry).chain(deaths).min();
+        let minded_at = next.map_or(i64::MAX, |next| awake.saturating_add(millis(next)));
+        self.minded_at.store(minded_at, Ordering::SeqCst);
+        Ok(next)
     }
 
     /// Renews what is held longer than a lease; when to do that next.
     fn renew(&self, members: &[Arc<Member>], awake: i64) -> Option<Duration> {
         let mut next = None::<i64>;
         for member in members {
+            let stuck = member.take_stuck(awake);
+            if !stuck.is_empty()
+                && let Ok(consumers) = self.me()
+            {
+                self.write_some_time(Release { consumers, consumer: member.consumer, taken: stuck });
+            }
             let lease = member.state().lease;
             let (renewals, then) = member.renewals(awake, lease);
             next = next.into_iter().chain(then).min();

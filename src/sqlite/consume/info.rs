@@ -51,6 +51,9 @@ pub(crate) fn info(conn: &Connection, row: ConsumerRow, look: &Look<'_>) -> rusq
         info.num_ack_pending = deliveries::held(conn, id, usize::MAX)? as u64;
         info.num_redelivered = deliveries::redelivered(conn, id)?.max(0).cast_unsigned();
         info.num_backing_off = deliveries::waiting(conn, id)?.max(0).cast_unsigned();
+    } else if row.failed.is_some() {
+        info.num_redelivered = 1;
+        info.num_backing_off = u64::from(row.retry_at.is_some_and(|at| at > look.now));
     }
     let newest = events::newest(conn)?;
     info.lag = newest.saturating_sub(info.ack_floor);

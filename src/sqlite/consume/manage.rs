@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::publish::Durability;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::load::position;
+use crate::sqlite::consume::tidy::forget_members;
 use crate::sqlite::filters::Filters;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::{consumers, deliveries, members, meta};
@@ -13,9 +14,9 @@ use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::{Failure, Operation, Tx};
 use crate::subscribe::StartAt;
 
-/// What is done.
+/// What is changed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Change {
     /// It goes on behind the first, and up to the second it wants only the newest event of each subject.
     Seek((u64, u64)),
     Pause,
@@ -31,21 +32,21 @@ impl Consumers {
             let consumer = consumer.ok_or_else(|| Error::no_such_consumer(&of))?;
             position(&log, &Filters::new(&consumer.settings.filters), to)
         });
-        self.manage(name, Deed::Seek(place.await?)).await
+        self.manage(name, Change::Seek(place.await?)).await
     }
 
-    pub(crate) async fn manage(&self, name: &str, deed: Deed) -> Result<()> {
+    pub(crate) async fn manage(&self, name: &str, change: Change) -> Result<()> {
         let durability = self.options().durability;
         let consumers = self.me()?;
         self.check_open()?;
-        self.writer()?.run(Manage { consumers, name: name.to_owned(), deed, durability }).await
+        self.writer()?.run(Manage { consumers, name: name.to_owned(), change, durability }).await
     }
 }
 
 struct Manage {
     consumers: Arc<Consumers>,
     name: String,
-    deed: Deed,
+    change: Change,
     durability: Durability,
 }
 
@@ -58,7 +59,7 @@ impl Operation for Manage {
 
     // A consumer may have much in flight.
     fn is_long(&self) -> bool {
-        matches!(self.deed, Deed::Seek(_) | Deed::Delete)
+        matches!(self.change, Change::Seek(_) | Change::Delete)
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
@@ -67,14 +68,14 @@ impl Operation for Manage {
         };
         let id = consumer.id;
         let revision = meta::count(tx.conn, meta::CONSUMERS)?;
-        match self.deed {
-            Deed::Seek(place) => {
+        match self.change {
+            Change::Seek(place) => {
                 consumers::seek(tx.conn, id, place, revision)?;
                 deliveries::remove_all(tx.conn, id)?;
             }
-            Deed::Pause => drop(consumers::pause(tx.conn, id, tx.now, revision)?),
-            Deed::Resume => drop(consumers::resume(tx.conn, id, revision)?),
-            Deed::Delete => delete(tx, id)?,
+            Change::Pause => drop(consumers::pause(tx.conn, id, tx.now, revision)?),
+            Change::Resume => drop(consumers::resume(tx.conn, id, revision)?),
+            Change::Delete => delete(tx, id)?,
         }
         tx.concerns(WakeBits::consumer(id));
         Ok(())
@@ -106,11 +107,7 @@ impl Operation for Expire {
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         for peer in &self.dead {
-            // Its consumers have been in use until now, as far as anybody knows.
-            for (consumer, _) in members::all(tx.conn)?.iter().filter(|(_, other)| other == peer) {
-                consumers::active(tx.conn, *consumer, tx.now)?;
-            }
-            members::remove_peer(tx.conn, *peer)?;
+            forget_members(tx, *peer)?;
         }
         for (id, name) in consumers::inactive(tx.conn, tx.now)? {
             tracing::info!(
@@ -118,6 +115,8 @@ impl Operation for Expire {
                 "deleting a consumer that nobody has used for its inactive_threshold"
             );
             delete(tx, id)?;
+            meta::count(tx.conn, meta::CONSUMERS)?;
+            tx.concerns(WakeBits::consumer(id));
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) said_at: Option<Instant>,
     /// For how long it leases what it takes, in milliseconds.
     pub(super) lease: i64,
+    /// When it leaves: how far there was nothing for it.
+    pub(super) seen: Option<Seen>,
     /// It waits for fewer deliveries to be held.
     pub(super) is_full: bool,
     waker: Option<Waker>,
@@ -42,6 +44,10 @@ pub(super) struct State {
     pub(super) revision: i64,
     /// Leased, and not yet handed over.
     ready: VecDeque<Ready>,
+    /// What it has not handed over when it left, until it is written that it is given back.
+    giving_back: Vec<(i64, i64)>,
+    /// When it handed over something last, or took something, in awake milliseconds.
+    moved_at: i64,
     /// All that is leased, by sequence.
     held: HashMap<u64, Held>,
     /// Of the active member of a cumulative consumer: its fencing token.
@@ -71,6 +77,17 @@ struct Held {
     renew_at: i64,
     /// It is not renewed beyond; `None` until it is handed over.
     wanted_until: Option<i64>,
+}
+
+/// How far a member has seen that there is nothing more for its consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The consumer as it was then.
+    pub(super) revision: i64,
+    /// If everything up to here is done with,
+    pub(super) handed: u64,
+    /// so is everything up to here.
+    pub(super) through: u64,
 }
 
 /// A lease to be renewed.
@@ -174,6 +191,9 @@ impl Member {
             if state.left {
                 return false;
             }
+            if state.ready.is_empty() {
+                state.moved_at = now;
+            }
             for ready in leased {
                 let renew_at = now.saturating_add(renew_after(until.saturating_sub(now)));
                 let held = Held { attempt: ready.attempt, until, renew_at, wanted_until: None };
@@ -197,6 +217,7 @@ impl Member {
             match state.held.get_mut(&sequence) {
                 Some(held) if held.attempt == ready.attempt && held.until > now => {
                     held.wanted_until = Some(now.saturating_add(ack_wait));
+                    state.moved_at = now;
                     return Some(ready);
                 }
                 Some(held) if held.attempt == ready.attempt => drop(state.held.remove(&sequence)),
@@ -231,6 +252,32 @@ impl Member {
     pub(super) fn forget_all(&self) {
         let mut state = self.state();
         (state.ready, state.held) = (VecDeque::new(), HashMap::new());
+    }
+
+    /// Takes out what was not handed over, for good: what it gives is the same until that is written.
+    pub(super) fn take_all_ready(&self) -> Vec<(i64, i64)> {
+        let ready = self.take_ready();
+        let mut state = self.state();
+        state.giving_back.extend(ready);
+        state.giving_back.clone()
+    }
+
+    /// That it has left is written down.
+    pub(super) fn has_left(&self) {
+        let mut state = self.state();
+        state.giving_back.clear();
+        state.has_said_so = true;
+    }
+
+    /// What was not handed over for so long that others had better have it: nobody may be asking for it.
+    pub(super) fn take_stuck(&self, now: i64) -> Vec<(i64, i64)> {
+        {
+            let state = self.state();
+            if state.ready.is_empty() || now < state.moved_at.saturating_add(state.lease) {
+                return Vec::new();
+            }
+        }
+        self.take_ready()
     }
 
     /// Takes out what was not handed over, to give it back: sequences and attempts.

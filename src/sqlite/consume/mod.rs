@@ -19,19 +19,14 @@ mod member;
 mod open;
 mod pacing;
 mod place;
+mod recovery;
+mod seat;
 mod settle;
 mod tidy;
 mod timers;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-use tokio::runtime::Handle;
-
 use crate::consumer::{AckPolicy, ConsumerParts};
 use crate::error::{Error, Result};
-use crate::future::BoxFuture;
 use crate::inbox::Inbox;
 use crate::sqlite::builder::Options;
 use crate::sqlite::links::Links;
@@ -44,13 +39,13 @@ use crate::sqlite::writer::{Operation, Writer};
 use cumulative::CumulativeInbox;
 use explicit::ExplicitInbox;
 use follow::Chores;
-pub(crate) use manage::Deed;
+pub(crate) use manage::Change;
 use member::Member;
-use tidy::{Leave, LeaveAll};
+use seat::Seat;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tidy::LeaveAll;
 use timers::Timers;
-
-/// Before a step that failed is tried again.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// The part of a bus that keeps consumers.
 pub(crate) struct Consumers {
@@ -64,10 +59,11 @@ pub(crate) struct Consumers {
     count: AtomicUsize,
     /// What wakes them.
     interest: Mutex<WakeBits>,
-    next_id: AtomicU64,
     /// The count of changes that was seen last.
     seen: AtomicI64,
     timers: Mutex<Timers>,
+    /// When time is minded next at the latest, in awake milliseconds.
+    minded_at: AtomicI64,
     /// What is done now and then.
     chores: Mutex<Chores>,
     closing: AtomicBool,
@@ -91,9 +87,9 @@ impl Consumers {
             members: Mutex::default(),
             count: AtomicUsize::new(0),
             interest: Mutex::default(),
-            next_id: AtomicU64::new(1),
             seen: AtomicI64::new(0),
             timers: Mutex::default(),
+            minded_at: AtomicI64::new(i64::MAX),
             chores: Mutex::default(),
             closing: AtomicBool::new(false),
         })
@@ -147,10 +143,10 @@ impl Consumers {
         }
         let token = |member: &Arc<Member>| Some((member.consumer, member.state().token?));
         self.links.write_leaving(LeaveAll {
-            peer: self.slot().unwrap_or(0),
+            peer: self.peer(),
             tokens: members.iter().filter_map(token).collect(),
-            taken: members.iter().map(|member| (member.consumer, member.take_ready())).collect(),
-            consumers: members.iter().map(|member| member.consumer).collect(),
+            taken: members.iter().map(|member| (member.consumer, member.take_all_ready())).collect(),
+            members: members.iter().map(|member| (member.consumer, member.id)).collect(),
         });
     }
 
@@ -158,6 +154,14 @@ impl Consumers {
     fn timers_changed(&self) {
         self.timers().read_soon();
         self.watcher.wake();
+    }
+
+    /// Something is to be seen to then, in awake milliseconds. Most often the watcher is awake before anyhow.
+    fn mind(&self, at: i64) {
+        self.timers().changed();
+        if at < self.minded_at.load(Ordering::SeqCst) {
+            self.watcher.wake();
+        }
     }
 
     /// Has the members of this consumer look for what they can take.
@@ -179,11 +183,12 @@ impl Consumers {
     /// Whether the active member of a consumer is there, as far as can be told.
     fn has_place(&self, peer: i64, consumer: &ConsumerRow, awake: i64) -> bool {
         let is_here = || {
-            let has_token = |member: &Arc<Member>| {
-                let state = member.state();
-                !state.left && state.token == Some(consumer.member_token)
+            let has_it = |member: &Arc<Member>| {
+                member.consumer == consumer.id
+                    && Some(member.id) == consumer.member_id
+                    && !member.state().left
             };
-            self.members().iter().any(|member| member.consumer == consumer.id && has_token(member))
+            self.members().iter().any(has_it)
         };
         match &self.links.presence {
             Some(presence) if presence.is_self(peer) => is_here(),
@@ -193,9 +198,9 @@ impl Consumers {
         }
     }
 
-    /// What tells the members of this bus apart.
-    fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// What tells members apart, those of other processes too: not all systems have slots.
+    fn new_id() -> u64 {
+        uuid::Uuid::new_v4().as_u64_pair().0 >> 1
     }
 
     fn add(&self, member: &Arc<Member>) {
@@ -224,6 +229,11 @@ impl Consumers {
     /// What says which peer this is; `None` where the system cannot tell whether a peer lives.
     pub(crate) fn slot(&self) -> Option<i64> {
         self.links.presence.as_ref().map(|presence| presence.slot())
+    }
+
+    /// The same, as rows have it.
+    fn peer(&self) -> i64 {
+        self.slot().unwrap_or(0)
     }
 
     fn awake_millis(&self) -> i64 {
@@ -258,62 +268,5 @@ impl Consumers {
 impl Heir for Consumers {
     fn somebody_died(&self) {
         self.timers_changed();
-    }
-}
-
-/// What an inbox has of its consumer; dropping it leaves, once it was taken.
-struct Seat {
-    consumers: Arc<Consumers>,
-    member: Arc<Member>,
-    runtime: Handle,
-    taken: AtomicBool,
-}
-
-impl Seat {
-    fn new(consumers: &Arc<Consumers>, member: Arc<Member>, runtime: Handle) -> Self {
-        Self { consumers: Arc::clone(consumers), member, runtime, taken: AtomicBool::new(false) }
-    }
-
-    /// It is in the file that the member is there.
-    fn take(&self) {
-        self.taken.store(true, Ordering::SeqCst);
-        self.consumers.add(&self.member);
-    }
-
-    /// Leaves, and returns when that is written.
-    async fn leave(&mut self) -> Result<()> {
-        let Some(leave) = self.leaving() else { return Ok(()) };
-        self.consumers.writer()?.run(leave).await
-    }
-
-    /// What tells everybody that this member has left, if it has not been told.
-    fn leaving(&mut self) -> Option<Leave> {
-        self.taken.swap(false, Ordering::SeqCst).then(|| self.consumers.leave(&self.member))
-    }
-
-    fn pause(&self, pause: Duration) -> BoxFuture<'static, ()> {
-        let _entered = self.runtime.enter();
-        Box::pin(tokio::time::sleep(pause))
-    }
-}
-
-impl Consumers {
-    fn leave(self: &Arc<Self>, member: &Arc<Member>) -> Leave {
-        let taken = member.take_ready();
-        let token = {
-            let mut state = member.state();
-            (state.left, state.said_at) = (true, Some(Instant::now()));
-            state.token
-        };
-        let peer = self.slot().unwrap_or(0);
-        Leave { consumers: Arc::clone(self), member: Arc::clone(member), peer, token, taken }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if let Some(leave) = self.leaving() {
-            self.consumers.write_some_time(leave);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::consumer::ConsumerParts;
+use crate::consumer::{AckPolicy, ConsumerParts};
 use crate::consumer_settings::ConsumerSettings;
 use crate::error::Result;
 use crate::publish::Durability;
@@ -40,7 +40,7 @@ pub(super) async fn open(consumers: &Arc<Consumers>, parts: ConsumerParts) -> Re
             consumers: Arc::clone(consumers),
             parts: parts.clone(),
             new,
-            member: consumers.new_id(),
+            member: Consumers::new_id(),
             runtime: Handle::current(),
             durability,
         };
@@ -76,7 +76,10 @@ impl Operation for Open {
                 let settings = self.parts.resolve(Some(&existing.settings)).map_err(Failure::Refused)?;
                 if settings != existing.settings || existing.stopped.is_some() {
                     let revision = meta::count(tx.conn, meta::CONSUMERS)?;
-                    consumers::change(tx.conn, existing.id, &settings, revision)?;
+                    // An ack of what was read by other filters would count for events that these want.
+                    let is_other = settings.ack_policy == AckPolicy::Cumulative
+                        && settings.filters != existing.settings.filters;
+                    consumers::change(tx.conn, existing.id, &settings, revision, is_other)?;
                     consumers::go_on(tx.conn, existing.id)?;
                     tx.concerns(WakeBits::consumer(existing.id));
                 }
@@ -88,7 +91,7 @@ impl Operation for Open {
             }
             (None, None) => return Ok(None),
         };
-        members::add(tx.conn, id, self.consumers.slot().unwrap_or(0), self.member)?;
+        members::add(tx.conn, id, self.consumers.peer(), self.member)?;
         consumers::active(tx.conn, id, tx.now)?;
         let Some(consumer) = consumers::by_id(tx.conn, id)? else { return Ok(None) };
         let member = Member::new(self.member, id, name.as_str().into(), consumer.revision);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::delivery::Settlement;
 use crate::error::Error;
+use crate::message::Message;
 use crate::publish::Durability;
 use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::fate::{self, Failed, Fate};
 use crate::sqlite::consume::member::Member;
-use crate::sqlite::tables::consumers::{self, ConsumerRow};
+use crate::sqlite::tables::consumers;
 use crate::sqlite::tables::dead_letters::DeadEvent;
 use crate::sqlite::tables::deliveries::{self, Token};
 use crate::sqlite::wake::WakeBits;
@@ -19,7 +20,7 @@ pub(super) struct Settle {
     pub(super) consumers: Arc<Consumers>,
     pub(super) member: Arc<Member>,
     pub(super) epoch: i64,
-    pub(super) sequence: i64,
+    pub(super) message: Message,
     pub(super) attempt: i64,
     pub(super) settlement: Settlement,
 }
@@ -33,20 +34,20 @@ impl Operation for Settle {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
-        let (id, sequence) = (self.member.consumer, self.sequence);
+        let (id, sequence) = (self.member.consumer, self.message.sequence().cast_signed());
         let lost = || Failure::Refused(Error::delivery_lost(sequence.cast_unsigned()));
         let state =
             consumers::state(tx.conn, id)?.filter(|state| state.epoch == self.epoch).ok_or_else(lost)?;
         let token = (id, sequence, self.attempt);
         if let Settlement::Ack = self.settlement {
-            if deliveries::ack(tx.conn, token)? == 0 {
+            if deliveries::ack(tx.conn, token, self.consumers.peer())? == 0 {
                 return Err(lost());
             }
         } else {
             let errors = deliveries::errors(tx.conn, token)?.ok_or_else(lost)?;
             let consumer = consumers::by_id(tx.conn, id)?.ok_or_else(lost)?;
             if let Some(failed) = fate::of(&consumer, self.attempt, &self.settlement, tx.now) {
-                end(tx, &consumer, token, &errors, &failed)?;
+                end(tx, &consumer.name, token, Some(&self.message), &errors, &failed)?;
             }
         }
         tx.wrote(64);
@@ -58,7 +59,7 @@ impl Operation for Settle {
     }
 
     fn committed(&self, freed: &bool) {
-        self.member.settled(self.sequence.cast_unsigned(), self.attempt);
+        self.member.settled(self.message.sequence(), self.attempt);
         if *freed {
             self.consumers.look_at(self.member.consumer);
         }
@@ -68,11 +69,12 @@ impl Operation for Settle {
     }
 }
 
-/// Has what failed wait, or gives it up.
+/// Has what failed wait, or gives it up. The message is what the dead letter is made of if the log has it no longer.
 pub(super) fn end(
     tx: &mut Tx<'_>,
-    consumer: &ConsumerRow,
+    consumer: &str,
     token: Token,
+    message: Option<&Message>,
     errors: &str,
     failed: &Failed,
 ) -> rusqlite::Result<()> {
@@ -85,10 +87,7 @@ pub(super) fn end(
         }
         Fate::GivenUp(reason) => {
             let errors = format!("{errors}{}", failed.line);
-            fate::bury(
-                tx,
-                DeadEvent { sequence, consumer: &consumer.name, reason, errors: &errors, attempts },
-            )?;
+            fate::bury(tx, DeadEvent { sequence, consumer, reason, errors: &errors, attempts }, message)?;
             deliveries::remove(tx.conn, (id, sequence))?;
         }
     }

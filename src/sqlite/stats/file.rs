@@ -154,16 +154,14 @@ pub(super) fn read(conn: &Connection, look: &Look<'_>) -> rusqlite::Result<FileS
 fn consumers(conn: &Connection, look: &Look<'_>) -> rusqlite::Result<Vec<ConsumerInfo>> {
     let look = info::Look { now: look.now, is_alive: look.is_alive, rows: ROWS };
     let (mut found, mut after) = (Vec::<ConsumerInfo>::new(), String::new());
-    loop {
-        match consumers::next(conn, &after) {
-            Ok(None) => return Ok(found),
-            Ok(Some(row)) => {
-                after.clone_from(&row.name);
-                found.push(info::info(conn, row, &look)?);
-            }
-            // One that a hand has spoilt hides those behind it, and nothing else.
-            Err(error) if fault::is_value(&error) => return Ok(found),
+    while let Some(name) = consumers::next_name(conn, &after)? {
+        match consumers::by_name(conn, &name) {
+            Ok(row) => found.extend(row.map(|row| info::info(conn, row, &look)).transpose()?),
+            // One that a hand has spoilt hides none of the others.
+            Err(error) if fault::is_value(&error) => {}
             Err(error) => return Err(error),
         }
+        after = name;
     }
+    Ok(found)
 }

@@ -16,24 +16,24 @@ use crate::subscribe::StartAt;
 macro_rules! columns {
     () => {
         "id, name, filters, start, ack_policy, on_failure, ack_wait, backoff, backoff_max, max_deliver, max_ack_pending,
-        inactive_threshold, position, last_through, revision, epoch, member, member_token, member_until, failed, failed_times,
+        inactive_threshold, position, last_through, revision, epoch, member, member_id, member_token, member_until, failed, failed_times,
         retry_at, errors, stopped, paused_at, created_at"
     };
 }
 
 // By the unique name.
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE name = ?1");
-const ALL: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE name > ?1 ORDER BY name LIMIT 1");
+const NEXT_NAME: &str = "SELECT name FROM bus_consumers WHERE name > ?1 ORDER BY name LIMIT 1";
 // By the primary key.
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM bus_consumers WHERE id = ?1");
-const STATE: &str = "SELECT position, epoch, full, paused_at IS NOT NULL, member IS NOT NULL,
+const STATE: &str = "SELECT position, epoch, revision, full, paused_at IS NOT NULL, member IS NOT NULL,
     member_token FROM bus_consumers WHERE id = ?1";
 const INSERT: &str = "INSERT INTO bus_consumers (name, filters, start, ack_policy, on_failure, ack_wait, backoff, backoff_max,
         max_deliver, max_ack_pending, inactive_threshold, position, last_through, revision, created_at, active_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)";
 const CHANGE: &str =
     "UPDATE bus_consumers SET filters = ?2, on_failure = ?3, ack_wait = ?4, backoff = ?5, backoff_max = ?6,
-        max_deliver = ?7, max_ack_pending = ?8, inactive_threshold = ?9, revision = ?10 WHERE id = ?1";
+        max_deliver = ?7, max_ack_pending = ?8, inactive_threshold = ?9, revision = ?10, epoch = epoch + ?11 WHERE id = ?1";
 const ADVANCE: &str = "UPDATE bus_consumers SET position = ?2 WHERE id = ?1 AND position < ?2";
 const HANDLED: &str = "UPDATE bus_consumers
     SET position = ?2, failed = NULL, failed_times = 0, retry_at = NULL, errors = NULL WHERE id = ?1 AND position < ?2";
@@ -42,12 +42,12 @@ const SEEK: &str =
         failed_times = 0, retry_at = NULL, errors = NULL, stopped = NULL WHERE id = ?1";
 const SET_FULL: &str = "UPDATE bus_consumers SET full = ?2 WHERE id = ?1 AND full != ?2";
 const PAUSE: &str = "UPDATE bus_consumers SET paused_at = ifnull(paused_at, ?2), revision = ?3 WHERE id = ?1";
+const LIMITS: &str = "SELECT name, max_deliver FROM bus_consumers WHERE id = ?1";
 const REVISION: &str = "SELECT revision FROM bus_consumers WHERE id = ?1";
 const RESUME: &str =
     "UPDATE bus_consumers SET paused_at = NULL, failed_times = CASE WHEN stopped IS NULL THEN failed_times ELSE 0 END,
         stopped = NULL, retry_at = NULL, revision = ?2 WHERE id = ?1";
-const TAKE: &str =
-    "UPDATE bus_consumers SET member = ?2, member_token = member_token + 1, member_until = ?3 WHERE id = ?1";
+const TAKE: &str = "UPDATE bus_consumers SET member = ?2, member_id = ?3, member_token = member_token + 1, member_until = ?4 WHERE id = ?1";
 const KEEP: &str = "UPDATE bus_consumers SET member_until = ?3 WHERE id = ?1 AND member_token = ?2";
 const LEAVE: &str =
     "UPDATE bus_consumers SET member = NULL, member_until = NULL WHERE id = ?1 AND member_token = ?2";
@@ -58,6 +58,9 @@ const FAIL: &str =
 const STOP: &str = "UPDATE bus_consumers SET stopped = ?2, retry_at = NULL, member = NULL, member_until = NULL WHERE id = ?1";
 const GO_ON: &str =
     "UPDATE bus_consumers SET stopped = NULL, failed_times = 0 WHERE id = ?1 AND stopped IS NOT NULL";
+// By the primary key of bus_members and of this table, a scan of the former.
+const ACTIVE_UNTIL_NOW: &str = "UPDATE bus_consumers SET active_at = ?2
+    WHERE id IN (SELECT consumer FROM bus_members WHERE peer = ?1 OR ?1 IS NULL)";
 const ACTIVE: &str = "UPDATE bus_consumers SET active_at = ?2 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM bus_consumers WHERE id = ?1";
 // A scan: a row a consumer, and looked at once a minute.
@@ -80,6 +83,8 @@ pub(crate) struct ConsumerRow {
     pub(crate) epoch: i64,
     /// Of the active member: its peer, and its fencing token.
     pub(crate) member: Option<i64>,
+    /// Which of that peer's.
+    pub(crate) member_id: Option<u64>,
     pub(crate) member_token: i64,
     pub(crate) member_until: Option<i64>,
     /// The event that could not be handled, and how often.
@@ -104,6 +109,7 @@ impl ConsumerRow {
 pub(crate) struct State {
     pub(crate) position: i64,
     pub(crate) epoch: i64,
+    pub(crate) revision: i64,
     pub(crate) is_full: bool,
     pub(crate) is_paused: bool,
     pub(crate) has_member: bool,
@@ -118,9 +124,18 @@ pub(crate) fn by_id(conn: &Connection, id: i64) -> rusqlite::Result<Option<Consu
     conn.prepare_cached(BY_ID)?.query_row([id], decode).optional()
 }
 
-/// The consumer whose name follows this one.
-pub(crate) fn next(conn: &Connection, after: &str) -> rusqlite::Result<Option<ConsumerRow>> {
-    conn.prepare_cached(ALL)?.query_row([after], decode).optional()
+/// The name that follows this one.
+pub(crate) fn next_name(conn: &Connection, after: &str) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached(NEXT_NAME)?.query_row([after], |row| row.get(0)).optional()
+}
+
+/// The name of a consumer, and how often it delivers an event: what there is to read even of a row that a hand has spoilt.
+pub(crate) fn limits(conn: &Connection, id: i64) -> rusqlite::Result<Option<(String, i64)>> {
+    let limits = |row: &Row<'_>| {
+        let name = row.get_ref(0)?.as_str().unwrap_or_default().to_owned();
+        Ok((name, row.get_ref(1)?.as_i64().unwrap_or(i64::MAX)))
+    };
+    conn.prepare_cached(LIMITS)?.query_row([id], limits).optional()
 }
 
 pub(crate) fn state(conn: &Connection, id: i64) -> rusqlite::Result<Option<State>> {
@@ -128,10 +143,11 @@ pub(crate) fn state(conn: &Connection, id: i64) -> rusqlite::Result<Option<State
         Ok(State {
             position: row.get(0)?,
             epoch: row.get(1)?,
-            is_full: row.get(2)?,
-            is_paused: row.get(3)?,
-            has_member: row.get(4)?,
-            member_token: row.get(5)?,
+            revision: row.get(2)?,
+            is_full: row.get(3)?,
+            is_paused: row.get(4)?,
+            has_member: row.get(5)?,
+            member_token: row.get(6)?,
         })
     };
     conn.prepare_cached(STATE)?.query_row([id], state).optional()
@@ -170,11 +186,13 @@ pub(crate) fn insert(
     Ok(conn.last_insert_rowid())
 }
 
+/// Changes the settings; if it is another consumer by them, what was delivered before is nobody's any more.
 pub(crate) fn change(
     conn: &Connection,
     id: i64,
     settings: &ConsumerSettings,
     revision: i64,
+    is_other: bool,
 ) -> rusqlite::Result<usize> {
     conn.prepare_cached(CHANGE)?.execute(rusqlite::params![
         id,
@@ -187,6 +205,7 @@ pub(crate) fn change(
         count(settings.max_ack_pending),
         settings.inactive_threshold.map(millis),
         revision,
+        is_other,
     ])
 }
 
@@ -223,8 +242,13 @@ pub(crate) fn resume(conn: &Connection, id: i64, revision: i64) -> rusqlite::Res
 }
 
 /// Makes this peer the active member; its fencing token is the next one.
-pub(crate) fn take(conn: &Connection, id: i64, peer: i64, until: Option<i64>) -> rusqlite::Result<usize> {
-    conn.prepare_cached(TAKE)?.execute((id, peer, until))
+pub(crate) fn take(
+    conn: &Connection,
+    id: i64,
+    (peer, member): (i64, u64),
+    until: Option<i64>,
+) -> rusqlite::Result<usize> {
+    conn.prepare_cached(TAKE)?.execute((id, peer, member.cast_signed(), until))
 }
 
 /// The active member keeps its place until then.
@@ -258,6 +282,11 @@ pub(crate) fn go_on(conn: &Connection, id: i64) -> rusqlite::Result<bool> {
     Ok(conn.prepare_cached(GO_ON)?.execute([id])? > 0)
 }
 
+/// Those that this peer was a member of, or any peer, have been in use until now, as far as anybody knows.
+pub(crate) fn active_until_now(conn: &Connection, peer: Option<i64>, now: i64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(ACTIVE_UNTIL_NOW)?.execute((peer, now))
+}
+
 /// A member came or went.
 pub(crate) fn active(conn: &Connection, id: i64, now: i64) -> rusqlite::Result<usize> {
     conn.prepare_cached(ACTIVE)?.execute((id, now))
@@ -273,7 +302,8 @@ pub(crate) fn inactive(conn: &Connection, now: i64) -> rusqlite::Result<Vec<(i64
 }
 
 /// After a restart of the machine nobody is active.
-pub(crate) fn new_boot(conn: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn new_boot(conn: &Connection, now: i64) -> rusqlite::Result<()> {
+    active_until_now(conn, None, now)?;
     conn.execute(FORGET_MEMBERS, []).map(|_| ())
 }
 
@@ -347,15 +377,16 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<ConsumerRow> {
         revision: row.get(14)?,
         epoch: row.get(15)?,
         member: row.get(16)?,
-        member_token: row.get(17)?,
-        member_until: row.get(18)?,
-        failed: row.get::<_, Option<i64>>(19)?.map(i64::cast_unsigned),
-        failed_times: row.get(20)?,
-        retry_at: row.get(21)?,
-        errors: row.get::<_, Option<String>>(22)?.unwrap_or_default(),
-        stopped: row.get(23)?,
-        is_paused: row.get::<_, Option<i64>>(24)?.is_some(),
-        created_at: row.get(25)?,
+        member_id: row.get::<_, Option<i64>>(17)?.map(i64::cast_unsigned),
+        member_token: row.get(18)?,
+        member_until: row.get(19)?,
+        failed: row.get::<_, Option<i64>>(20)?.map(i64::cast_unsigned),
+        failed_times: row.get(21)?,
+        retry_at: row.get(22)?,
+        errors: row.get::<_, Option<String>>(23)?.unwrap_or_default(),
+        stopped: row.get(24)?,
+        is_paused: row.get::<_, Option<i64>>(25)?.is_some(),
+        created_at: row.get(26)?,
         name,
     })
 }
@@ -377,14 +408,15 @@ mod tests {
             (BY_ID, 1),
             (STATE, 1),
             (REVISION, 1),
-            (CHANGE, 10),
+            (LIMITS, 1),
+            (CHANGE, 11),
             (ADVANCE, 2),
             (HANDLED, 2),
             (SEEK, 4),
             (SET_FULL, 2),
             (PAUSE, 3),
             (RESUME, 2),
-            (TAKE, 3),
+            (TAKE, 4),
             (KEEP, 3),
             (LEAVE, 2),
             (FAIL, 4),
@@ -396,7 +428,7 @@ mod tests {
             let plan = plan(&conn, sql, params);
             assert!(plan.contains(by_key) && !plan.contains("TEMP"), "{sql}: {plan}");
         }
-        for sql in [BY_NAME, ALL] {
+        for sql in [BY_NAME, NEXT_NAME] {
             let plan = plan(&conn, sql, 1);
             assert!(plan.contains("sqlite_autoindex_bus_consumers_1") && !plan.contains("TEMP"), "{plan}");
         }
@@ -405,9 +437,11 @@ mod tests {
     #[test]
     fn settings_are_read_as_they_were_written_and_rubbish_is_told() {
         let conn = log();
-        let mut settings = ConsumerSettings::default();
-        settings.filters = ["a.*", "b"].map(|text| Filter::new(text).unwrap()).to_vec();
-        settings.inactive_threshold = Some(Duration::from_secs(9));
+        let mut settings = ConsumerSettings {
+            filters: ["a.*", "b"].map(|text| Filter::new(text).unwrap()).to_vec(),
+            inactive_threshold: Some(Duration::from_secs(9)),
+            ..ConsumerSettings::default()
+        };
         let starts = [
             StartAt::New,
             StartAt::Oldest,
@@ -422,8 +456,8 @@ mod tests {
             assert_eq!((row.settings, row.position, row.last_through), (settings.clone(), 3, 2));
         }
         let mut names = Vec::new();
-        while let Some(row) = next(&conn, names.last().map_or("", String::as_str)).unwrap() {
-            names.push(row.name);
+        while let Some(name) = next_name(&conn, names.last().map_or("", String::as_str)).unwrap() {
+            names.push(name);
         }
         assert_eq!(names, ["c0", "c1", "c2", "c3", "c4"]);
         conn.execute("UPDATE bus_consumers SET filters = 'a..b' WHERE name = 'c1'", []).unwrap();

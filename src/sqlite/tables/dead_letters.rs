@@ -3,6 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::message::Message;
 use crate::sqlite::tables::requests::claim::body;
 
 /// The table's name.
@@ -19,6 +20,9 @@ const BURY_EVENT: &str =
     "INSERT INTO bus_dead_letters (source, source_id, consumer, subject, data, headers, reason, errors,
         attempts, created_at, died_at)
     SELECT 'event', id, ?2, subject, data, headers, ?3, ?4, ?5, created_at, ?6 FROM bus_events WHERE id = ?1";
+const BURY_MESSAGE: &str =
+    "INSERT INTO bus_dead_letters (source, source_id, consumer, subject, data, headers, reason, errors,
+        attempts, created_at, died_at) VALUES ('event', ?1, ?2, ?7, ?8, ?9, ?3, ?4, ?5, ?10, ?6)";
 // By the primary key.
 const NEWEST: &str = "SELECT ifnull(max(id), 0) FROM bus_dead_letters";
 const SUBJECTS_AFTER: &str = "SELECT id, subject FROM bus_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
@@ -52,6 +56,28 @@ pub(crate) struct DeadEvent<'a> {
 pub(crate) fn bury_event(conn: &Connection, dead: DeadEvent<'_>, now: i64) -> rusqlite::Result<usize> {
     let DeadEvent { sequence, consumer, reason, errors, attempts } = dead;
     conn.prepare_cached(BURY_EVENT)?.execute((sequence, consumer, reason, errors, attempts, now))
+}
+
+/// The same of an event that the log has no longer.
+pub(crate) fn bury_message(
+    conn: &Connection,
+    dead: DeadEvent<'_>,
+    message: &Message,
+    now: i64,
+) -> rusqlite::Result<usize> {
+    let DeadEvent { sequence, consumer, reason, errors, attempts } = dead;
+    conn.prepare_cached(BURY_MESSAGE)?.execute(rusqlite::params![
+        sequence.to_string(),
+        consumer,
+        reason,
+        errors,
+        attempts,
+        now,
+        message.subject().as_str(),
+        &message.payload()[..],
+        message.headers().encode(),
+        message.unix_millis(),
+    ])
 }
 
 /// A dead letter, as far as its row can be read.

@@ -8,13 +8,19 @@ const LEASE: &str = "INSERT INTO bus_deliveries (consumer, sequence, attempt, le
 const LEASE_AGAIN: &str = "UPDATE bus_deliveries
     SET attempt = attempt + 1, lease_peer = ?3, lease_until = ?4, due_at = NULL WHERE consumer = ?1 AND sequence = ?2";
 const WAIT: &str = "INSERT INTO bus_deliveries (consumer, sequence, attempt, due_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-const ACK: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_until IS NOT NULL";
+const ACK: &str =
+    "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_peer = ?4
+        AND lease_until IS NOT NULL";
 const REMOVE: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2";
 const REMOVE_ALL: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1";
-const RENEW: &str = "UPDATE bus_deliveries SET lease_until = ?4
+const REMOVE_THROUGH: &str = "DELETE FROM bus_deliveries WHERE consumer = ?1 AND sequence <= ?2";
+const MARK: &str =
+    "INSERT INTO bus_deliveries (consumer, sequence, attempt) VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING";
+const MARKS: &str = "SELECT sequence FROM bus_deliveries WHERE consumer = ?1";
+const RENEW: &str = "UPDATE bus_deliveries SET lease_until = max(lease_until, ?4)
     WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_until IS NOT NULL";
 const RELEASE: &str =
-    "UPDATE bus_deliveries SET attempt = attempt - 1, lease_peer = 0, lease_until = NULL, due_at = ?4
+    "UPDATE bus_deliveries SET attempt = attempt - 1, lease_peer = 0, lease_until = NULL, due_at = 0
     WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_until IS NOT NULL";
 const RETRY: &str = "UPDATE bus_deliveries
     SET lease_peer = 0, lease_until = NULL, due_at = ?4, errors = ifnull(errors, '') || ?5
@@ -25,6 +31,7 @@ const RETRY_IN_PLACE: &str =
 const ERRORS: &str = "SELECT errors FROM bus_deliveries
     WHERE consumer = ?1 AND sequence = ?2 AND attempt = ?3 AND lease_until IS NOT NULL";
 const ERRORS_OF: &str = "SELECT errors FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2";
+const ATTEMPTS: &str = "SELECT attempt FROM bus_deliveries WHERE consumer = ?1 AND sequence = ?2";
 const FIRST: &str = "SELECT min(sequence) FROM bus_deliveries WHERE consumer = ?1";
 // By bus_deliveries_due.
 const DUE: &str = "SELECT sequence, attempt FROM bus_deliveries
@@ -71,9 +78,9 @@ pub(crate) fn wait(conn: &Connection, at: (i64, i64), attempt: i64, due_at: i64)
     conn.prepare_cached(WAIT)?.execute((at.0, at.1, attempt, due_at))
 }
 
-/// Removes what was handled, if it is held with this token.
-pub(crate) fn ack(conn: &Connection, token: Token) -> rusqlite::Result<usize> {
-    conn.prepare_cached(ACK)?.execute(token)
+/// Removes what was handled, if this peer holds it with this token.
+pub(crate) fn ack(conn: &Connection, token: Token, peer: i64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(ACK)?.execute((token.0, token.1, token.2, peer))
 }
 
 pub(crate) fn remove(conn: &Connection, at: (i64, i64)) -> rusqlite::Result<usize> {
@@ -84,13 +91,30 @@ pub(crate) fn remove_all(conn: &Connection, consumer: i64) -> rusqlite::Result<u
     conn.prepare_cached(REMOVE_ALL)?.execute([consumer])
 }
 
+/// Of a cumulative consumer: removes what was given up on and is behind the position by now.
+pub(crate) fn remove_through(conn: &Connection, consumer: i64, sequence: i64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(REMOVE_THROUGH)?.execute((consumer, sequence))
+}
+
+/// Of a cumulative consumer: notes that an event ahead of the position was given up on.
+pub(crate) fn mark(conn: &Connection, at: (i64, i64)) -> rusqlite::Result<usize> {
+    conn.prepare_cached(MARK)?.execute(at)
+}
+
+/// Of a cumulative consumer: the events ahead of the position that were given up on.
+pub(crate) fn marks(conn: &Connection, consumer: i64) -> rusqlite::Result<Vec<u64>> {
+    let mut statement = conn.prepare_cached(MARKS)?;
+    let rows = statement.query_map([consumer], |row| row.get::<_, i64>(0))?;
+    rows.map(|sequence| sequence.map(i64::cast_unsigned)).collect()
+}
+
 pub(crate) fn renew(conn: &Connection, token: Token, until: i64) -> rusqlite::Result<usize> {
     conn.prepare_cached(RENEW)?.execute((token.0, token.1, token.2, until))
 }
 
-/// Gives back what was not handed over: the attempt does not count.
-pub(crate) fn release(conn: &Connection, token: Token, now: i64) -> rusqlite::Result<usize> {
-    conn.prepare_cached(RELEASE)?.execute((token.0, token.1, token.2, now))
+/// Gives back what was not handed over: the attempt does not count, and it comes again whatever the time.
+pub(crate) fn release(conn: &Connection, token: Token) -> rusqlite::Result<usize> {
+    conn.prepare_cached(RELEASE)?.execute(token)
 }
 
 /// Has what failed wait until then.
@@ -121,6 +145,11 @@ pub(crate) fn errors(conn: &Connection, token: Token) -> rusqlite::Result<Option
 /// How earlier attempts have failed, whoever holds it.
 pub(crate) fn errors_of(conn: &Connection, at: (i64, i64)) -> rusqlite::Result<String> {
     conn.prepare_cached(ERRORS_OF)?.query_row(at, text).optional().map(Option::unwrap_or_default)
+}
+
+/// How often an event was delivered, if it is in flight; 0 else.
+pub(crate) fn attempts(conn: &Connection, at: (i64, i64)) -> rusqlite::Result<i64> {
+    Ok(conn.prepare_cached(ATTEMPTS)?.query_row(at, |row| number(row, 0)).optional()?.unwrap_or(0))
 }
 
 /// The first event that is not done with.
@@ -228,15 +257,18 @@ mod tests {
         let by_key = "USING PRIMARY KEY";
         for (sql, params, index) in [
             (LEASE_AGAIN, 4, by_key),
-            (ACK, 3, by_key),
+            (ACK, 4, by_key),
             (REMOVE, 2, by_key),
             (REMOVE_ALL, 1, by_key),
+            (REMOVE_THROUGH, 2, by_key),
+            (MARKS, 1, by_key),
             (RENEW, 4, by_key),
-            (RELEASE, 4, by_key),
+            (RELEASE, 3, by_key),
             (RETRY, 5, by_key),
             (RETRY_IN_PLACE, 4, by_key),
             (ERRORS, 3, by_key),
             (ERRORS_OF, 2, by_key),
+            (ATTEMPTS, 2, by_key),
             (FIRST, 1, by_key),
             (DUE, 3, "bus_deliveries_due"),
             (WAITING, 1, "bus_deliveries_due"),

@@ -94,6 +94,11 @@ impl Tail {
         left.map(|listener| listener.after.max(state.position))
     }
 
+    /// Everything up to here was offered to whom it concerns.
+    pub(crate) fn position(&self) -> u64 {
+        self.state().position
+    }
+
     pub(crate) fn has_listeners(&self) -> bool {
         self.listeners.load(Ordering::SeqCst) > 0
     }

@@ -142,7 +142,7 @@ impl SeeTo {
         }
         // What lies behind the position comes anyhow.
         if sequence.cast_unsigned() <= consumer.position {
-            deliveries::wait(tx.conn, (consumer.id, sequence), 0, tx.now)?;
+            deliveries::wait(tx.conn, (consumer.id, sequence), 0, 0)?;
         }
         meta::count(tx.conn, meta::CONSUMERS)?;
         tx.concerns(WakeBits::consumer(consumer.id));

@@ -1,5 +1,6 @@
 //! Consumers on a file: processes that are killed, members that share, and what the file says of it.
 
+mod clocks;
 mod effects;
 mod exact;
 mod idle;
@@ -7,6 +8,7 @@ mod log;
 mod members;
 mod nacks;
 mod places;
+mod spoilers;
 mod standbys;
 mod tail;
 mod truth;

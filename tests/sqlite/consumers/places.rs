@@ -1,6 +1,8 @@
 //! Positions that the log does not have: beyond its end, and behind what was removed.
 
-use rowbus::{Durable, ErrorKind, Inbox, Messenger, SqliteBus, StartAt};
+use std::time::Duration;
+
+use rowbus::{AckPolicy, Consumer, Durable, ErrorKind, Inbox, Messenger, MessengerExt, SqliteBus, StartAt};
 
 use super::{BOTH, consumer, next, next_number, publish_numbers};
 use crate::{PATIENCE, Place};
@@ -115,5 +117,37 @@ async fn events_removed_before_a_consumer_got_them_are_one_gap_and_it_goes_on() 
         handle(&mut inbox, 13..14).await;
         inbox.leave().await.unwrap();
         bus.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_moves_the_position_over_what_is_of_no_concern_and_never_over_what_is() {
+    let place = Place::new();
+    let bus = place.open().await;
+    for policy in BOTH {
+        let name = policy.as_str();
+        let consumer = || Consumer::durable(name).filter("number").ack_policy(policy);
+        let last = bus.publish("number", "1").await.unwrap().sequence;
+        let mut held = bus.consumer(consumer().from(StartAt::Sequence(last))).await.unwrap();
+        let delivery = next(&mut held).await.unwrap();
+        publish_numbers(&bus, "other", 0..50, 10).await;
+        // It looks at the log to its end before it says that there is nothing.
+        let idle = Duration::from_millis(20);
+        assert!(tokio::time::timeout(idle, held.next()).await.is_err());
+        held.leave().await.unwrap();
+        assert!(bus.consumer_info(name).await.unwrap().ack_floor < last, "{name}: it was not handled");
+        let mut again = bus.consumer(consumer()).await.unwrap();
+        if policy == AckPolicy::Explicit {
+            delivery.ack().await.unwrap();
+        } else {
+            next(&mut again).await.unwrap().ack().await.unwrap();
+        }
+        let start = std::time::Instant::now();
+        while bus.consumer_info(name).await.unwrap().lag > 0 {
+            assert!(start.elapsed() < PATIENCE, "{:?}", bus.consumer_info(name).await);
+            assert!(tokio::time::timeout(idle, again.next()).await.is_err());
+            again.leave().await.unwrap();
+            again = bus.consumer(consumer()).await.unwrap();
+        }
     }
 }

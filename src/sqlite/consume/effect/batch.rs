@@ -1,6 +1,7 @@
 //! One transaction: events are handled, and acknowledged by it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::consumer::AckPolicy;
@@ -15,7 +16,7 @@ use crate::sqlite::consume::control::InTransaction;
 use crate::sqlite::consume::effect::Handle;
 use crate::sqlite::consume::fate::{self, Fate};
 use crate::sqlite::consume::member::Member;
-use crate::sqlite::consume::place::{Next, not_handled};
+use crate::sqlite::consume::place::{Next, done_with, not_handled};
 use crate::sqlite::tables::consumers::{self, ConsumerRow};
 use crate::sqlite::tables::dead_letters::DeadEvent;
 use crate::sqlite::tables::{deliveries, events};
@@ -37,6 +38,10 @@ pub(super) struct Batch {
     pub(super) ahead: Vec<Message>,
     pub(super) most: usize,
     pub(super) handle: Arc<Handle>,
+    /// The event that the handler was called with last.
+    pub(super) called: Arc<AtomicU64>,
+    /// An event that is not handled but has failed, for this reason: its transaction could not be committed.
+    pub(super) blame: Option<(u64, String)>,
 }
 
 /// What became of a [`Batch`].
@@ -49,6 +54,10 @@ pub(super) struct Handled {
     pub(super) more: bool,
     /// Events that came again and are gone from the log.
     pub(super) gone: Vec<Error>,
+    /// How many that came again were seen to.
+    seen: usize,
+    /// Something is to come again at its time.
+    pub(super) failed: bool,
     /// Of a cumulative consumer, what follows.
     pub(super) next: Next,
     /// The event that this follows from.
@@ -89,11 +98,13 @@ impl Operation for Batch {
             position: 0,
             more: false,
             gone: Vec::new(),
+            seen: 0,
+            failed: false,
             next: Next::On,
             sequence: 0,
         };
         let state = consumers::state(tx.conn, self.consumer.id)?;
-        let Some(state) = state.filter(|state| state.epoch == self.consumer.epoch) else {
+        let Some(state) = state.filter(|state| state.revision == self.consumer.revision) else {
             return Ok(handled);
         };
         if state.is_paused {
@@ -106,6 +117,11 @@ impl Operation for Batch {
             handled.status = Status::Changed;
             return Ok(handled);
         }
+        if let Some((sequence, why)) = &self.blame {
+            handled.sequence = *sequence;
+            self.blame(tx, &mut handled, why)?;
+            return Ok(handled);
+        }
         guarded(tx, |tx| {
             if is_cumulative {
                 self.handle_in_order(tx, &mut handled)
@@ -116,14 +132,20 @@ impl Operation for Batch {
         })?;
         if handled.status == Status::RolledBack && self.most == 1 {
             // Alone it is known whose statement it was; and the transaction that is open now has nothing in it.
-            self.blame(tx, &mut handled)?;
+            self.blame(
+                tx,
+                &mut handled,
+                "one of its statements has rolled the transaction back (ON CONFLICT ROLLBACK)",
+            )?;
         }
         Ok(handled)
     }
 
     fn committed(&self, handled: &Handled) {
         self.member.follow(&handled.next, handled.sequence);
-        self.consumers.timers_changed();
+        if handled.failed {
+            self.consumers.timers_changed();
+        }
     }
 }
 
@@ -134,6 +156,7 @@ impl Batch {
 
     /// Hands one event to the handler; what it has written stays if it returns `Ok`.
     fn call(&self, tx: &mut Tx<'_>, message: Message, attempt: i64) -> rusqlite::Result<One> {
+        self.called.store(message.sequence(), Ordering::SeqCst);
         let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
         let control: Arc<dyn DeliveryControl> = Arc::new(InTransaction);
         let delivery = Delivery::new(message, attempt, control);
@@ -162,6 +185,11 @@ impl Batch {
                 return Ok(());
             }
             let at = (self.id(), sequence);
+            handled.seen += 1;
+            if attempts >= i64::from(self.consumer.settings.max_deliver) {
+                self.give_up(tx, sequence, attempts, "exhausted", "")?;
+                continue;
+            }
             let message = match events::get(tx.conn, sequence.cast_unsigned())? {
                 Some(Ok(message)) => message,
                 Some(Err(damaged)) => {
@@ -176,7 +204,10 @@ impl Batch {
             };
             match self.call(tx, message, attempts + 1)? {
                 One::Handled => drop(deliveries::remove(tx.conn, at)?),
-                One::Failed(error) => self.failed(tx, sequence, attempts, error)?,
+                One::Failed(error) => {
+                    handled.failed = true;
+                    self.failed(tx, sequence, attempts, error)?;
+                }
                 One::RolledBack => {
                     (handled.status, handled.sequence) = (Status::RolledBack, sequence.cast_unsigned());
                     return Ok(());
@@ -191,9 +222,10 @@ impl Batch {
         if handled.status != Status::Done {
             return Ok(());
         }
+        let most = self.most.saturating_sub(handled.seen);
         let behind = self.ahead.partition_point(|message| message.sequence() <= handled.position);
         let began = Instant::now();
-        for message in &self.ahead[behind..] {
+        for message in self.ahead[behind..].iter().take(most) {
             if began.elapsed() > LONG {
                 handled.more = true;
                 break;
@@ -201,7 +233,10 @@ impl Batch {
             let sequence = message.sequence();
             match self.call(tx, message.clone(), 1)? {
                 One::Handled => {}
-                One::Failed(error) => self.failed(tx, sequence.cast_signed(), 0, error)?,
+                One::Failed(error) => {
+                    handled.failed = true;
+                    self.failed(tx, sequence.cast_signed(), 0, error)?;
+                }
                 One::RolledBack => {
                     (handled.status, handled.sequence) = (Status::RolledBack, sequence);
                     return Ok(());
@@ -216,7 +251,12 @@ impl Batch {
     fn handle_in_order(&self, tx: &mut Tx<'_>, handled: &mut Handled) -> rusqlite::Result<()> {
         let behind = self.ahead.partition_point(|message| message.sequence() <= handled.position);
         let began = Instant::now();
-        for message in &self.ahead[behind..] {
+        let given_up = deliveries::marks(tx.conn, self.id())?;
+        for message in self.ahead[behind..].iter().take(self.most) {
+            if given_up.contains(&message.sequence()) {
+                handled.position = message.sequence();
+                continue;
+            }
             if began.elapsed() > LONG {
                 handled.more = true;
                 break;
@@ -227,7 +267,7 @@ impl Batch {
                 One::Handled => handled.position = sequence,
                 One::Failed(error) => {
                     handled.next = self.failed_in_order(tx, handled.position, sequence, error)?;
-                    handled.sequence = sequence;
+                    (handled.sequence, handled.failed) = (sequence, true);
                     if !matches!(handled.next, Next::On) {
                         return Ok(());
                     }
@@ -239,7 +279,7 @@ impl Batch {
                 }
             }
         }
-        consumers::handled(tx.conn, self.id(), handled.position.cast_signed()).map(|_| ())
+        done_with(tx, &self.consumer, handled.position.cast_signed())
     }
 
     /// What was handled before it is done with; of the event itself its policy says what follows.
@@ -252,7 +292,7 @@ impl Batch {
     ) -> rusqlite::Result<Next> {
         consumers::handled(tx.conn, self.id(), before.cast_signed())?;
         let Some(consumer) = consumers::by_id(tx.conn, self.id())? else { return Ok(Next::On) };
-        not_handled(tx, &consumer, sequence.cast_signed(), &Settlement::Failed(error))
+        not_handled(tx, &consumer, sequence.cast_signed(), &Settlement::Failed(error), None)
     }
 
     /// An event of an explicit consumer waits, or is given up on. `attempts` are those before.
@@ -287,25 +327,19 @@ impl Batch {
         let at = (self.id(), sequence);
         let errors = deliveries::errors_of(tx.conn, at)? + line;
         let consumer = &self.consumer.name;
-        fate::bury(tx, DeadEvent { sequence, consumer, reason, errors: &errors, attempts })?;
+        fate::bury(tx, DeadEvent { sequence, consumer, reason, errors: &errors, attempts }, None)?;
         deliveries::remove(tx.conn, at).map(|_| ())
     }
 
-    /// An event alone has rolled its transaction back: that is its failure.
-    fn blame(&self, tx: &mut Tx<'_>, handled: &mut Handled) -> rusqlite::Result<()> {
-        let message = "one of its statements has rolled the transaction back (ON CONFLICT ROLLBACK)";
-        let error = HandlerError::new(message);
-        let sequence = handled.sequence;
-        handled.status = Status::Done;
+    /// An event that was alone in its transaction has spoilt it: that is its failure.
+    fn blame(&self, tx: &mut Tx<'_>, handled: &mut Handled, why: &str) -> rusqlite::Result<()> {
+        let (error, sequence) = (HandlerError::new(why), handled.sequence);
+        (handled.status, handled.failed) = (Status::Done, true);
         if self.consumer.settings.ack_policy == AckPolicy::Cumulative {
             handled.next = self.failed_in_order(tx, handled.position, sequence, error)?;
             return Ok(());
         }
-        let due = deliveries::due(tx.conn, self.id(), tx.now, 1)?;
-        let attempts = due
-            .iter()
-            .find(|(other, _)| *other == sequence.cast_signed())
-            .map_or(0, |(_, attempts)| *attempts);
+        let attempts = deliveries::attempts(tx.conn, (self.id(), sequence.cast_signed()))?;
         self.failed(tx, sequence.cast_signed(), attempts, error)?;
         handled.position = handled.position.max(sequence);
         consumers::advance(tx.conn, self.id(), sequence.cast_signed()).map(|_| ())

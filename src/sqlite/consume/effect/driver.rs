@@ -2,16 +2,19 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use crate::consumer::AckPolicy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::consume::Consumers;
 use crate::sqlite::consume::effect::batch::{Batch, Handled, Status};
 use crate::sqlite::consume::effect::{Ending, Handle};
 use crate::sqlite::consume::feed::Feed;
 use crate::sqlite::consume::load::{Loaded, reload};
 use crate::sqlite::consume::place::{Enlist, Next};
-use crate::sqlite::consume::{AGAIN, Consumers, Seat};
+use crate::sqlite::consume::recovery::Recovery;
+use crate::sqlite::consume::seat::Seat;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::consumers::ConsumerRow;
 
@@ -26,8 +29,15 @@ pub(super) struct Driver {
     token: Option<i64>,
     look: bool,
     load: bool,
-    /// Events that share the next transaction, at most.
-    want: usize,
+    /// The position after the last transaction.
+    handled: u64,
+    /// Events up to here have a transaction each: one of them has spoilt that of all.
+    alone_through: u64,
+    /// So has the next that comes again.
+    alone_again: bool,
+    /// The event whose transaction could not be committed, and why.
+    blame: Option<(u64, String)>,
+    recovery: Recovery,
 }
 
 /// Tells that it has ended when it is dropped, by its runtime as well.
@@ -43,6 +53,8 @@ impl Drop for Ends {
 enum Work {
     Handle,
     Load,
+    /// The log could not be read.
+    TryAgain(Error),
     End(Option<Error>),
 }
 
@@ -52,7 +64,21 @@ const MOST: usize = 64;
 impl Driver {
     pub(super) fn new(seat: Seat, consumer: ConsumerRow, handle: Arc<Handle>, ending: Arc<Ending>) -> Self {
         let ending = Ends(ending);
-        Self { seat, consumer, handle, ending, feed: None, token: None, look: true, load: true, want: MOST }
+        Self {
+            seat,
+            consumer,
+            handle,
+            ending,
+            feed: None,
+            token: None,
+            look: true,
+            load: true,
+            handled: 0,
+            alone_through: 0,
+            alone_again: false,
+            blame: None,
+            recovery: Recovery::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -60,19 +86,23 @@ impl Driver {
             let done = match poll_fn(|cx| self.poll_work(cx)).await {
                 Work::Load => self.load().await,
                 Work::Handle => self.handle().await,
+                Work::TryAgain(error) => Err(error),
                 Work::End(error) => break error,
             };
-            match done {
-                Ok(()) => {}
-                Err(error) if is_last(&error) => break Some(error),
-                Err(error) => {
-                    tracing::warn!(%error, consumer = %self.consumer.name, "a consumer could not go on; it tries again");
+            let Err(error) = done else {
+                self.recovery.done();
+                continue;
+            };
+            match self.recovery.pause(&self.seat, error) {
+                Ok(pause) => {
                     (self.look, self.load) = (true, true);
-                    self.seat.pause(AGAIN).await;
+                    pause.await;
                 }
+                Err(error) => break Some(error),
             }
         };
         // Others may go on from here.
+        self.seat.has_seen(&self.consumer, self.handled, self.feed.as_ref());
         let left = self.seat.leave().await.err();
         let error = error.or(left).filter(|error| error.kind() != ErrorKind::Closed);
         self.ending.0.end(error);
@@ -97,12 +127,12 @@ impl Driver {
                 return Poll::Pending;
             }
             let Some(feed) = &mut self.feed else { return Poll::Pending };
-            match feed.read_ahead(cx, self.want) {
+            match feed.read_ahead(cx, MOST) {
                 Err(gap) if matches!(gap.kind(), ErrorKind::Gap { .. }) => {
                     tracing::warn!(error = %gap, consumer = %self.consumer.name, "events may be missing");
                     continue;
                 }
-                Err(error) => return Poll::Ready(Work::End(Some(error))),
+                Err(error) => return Poll::Ready(Work::TryAgain(error)),
                 Ok(()) => {}
             }
             if feed.is_empty() && !self.look {
@@ -149,29 +179,54 @@ impl Driver {
     }
 
     async fn handle(&mut self) -> Result<()> {
-        let ahead = self.feed.as_ref().map(|feed| feed.ahead(self.want)).unwrap_or_default();
+        let ahead = self.feed.as_ref().map(|feed| feed.ahead(MOST)).unwrap_or_default();
+        let alone = self.blame.is_some()
+            || self.alone_again
+            || ahead.first().is_some_and(|next| next.sequence() <= self.alone_through);
+        let called = Arc::new(AtomicU64::new(0));
         let batch = Batch {
             consumers: Arc::clone(self.consumers()),
             member: Arc::clone(&self.seat.member),
             consumer: self.consumer.clone(),
             token: self.token,
             ahead,
-            most: self.want,
+            most: if alone { 1 } else { MOST },
             handle: Arc::clone(&self.handle),
+            called: Arc::clone(&called),
+            blame: self.blame.take(),
         };
-        let handled = self.consumers().writer()?.run(batch).await?;
-        self.handled(handled);
-        Ok(())
+        match self.consumers().writer()?.run(batch).await {
+            Ok(handled) => {
+                self.handled(handled);
+                Ok(())
+            }
+            Err(error) if is_of_a_handler(&error) => {
+                // What it has written cannot be committed: alone it is known whose fault that is, and counts as its failure.
+                let sequence = called.load(Ordering::SeqCst);
+                if alone && sequence > 0 {
+                    self.blame = Some((sequence, error.to_string()));
+                } else {
+                    (self.alone_through, self.alone_again) = (self.alone_through.max(sequence), true);
+                    if sequence == 0 {
+                        return Err(error);
+                    }
+                }
+                self.look = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn handled(&mut self, handled: Handled) {
         for gone in &handled.gone {
             tracing::warn!(error = %gone, consumer = %self.consumer.name, "events may be missing");
         }
-        self.want = MOST;
         match handled.status {
             Status::Done => {
+                self.alone_again = false;
                 self.look |= handled.more;
+                self.handled = handled.position;
                 if let Some(feed) = &mut self.feed {
                     feed.pass(handled.position);
                 }
@@ -180,13 +235,15 @@ impl Driver {
             }
             Status::Paused => self.consumer.is_paused = true,
             Status::Changed => self.load = true,
-            // Whose statement it was shows when each is alone.
-            Status::RolledBack => (self.want, self.look) = (1, true),
+            // It is tried again up to there one by one, and then it is known whose statement it was.
+            Status::RolledBack => {
+                (self.alone_through, self.alone_again, self.look) = (handled.sequence, true, true);
+            }
         }
     }
 }
 
-/// Whether no later try can succeed.
-fn is_last(error: &Error) -> bool {
-    error.is_final() || matches!(error.kind(), ErrorKind::CursorAhead { .. } | ErrorKind::NotFound)
+/// Whether what handlers have written may be the cause: a constraint that is only checked by COMMIT, for one.
+fn is_of_a_handler(error: &Error) -> bool {
+    error.kind() == ErrorKind::Database
 }
