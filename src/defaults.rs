@@ -79,3 +79,14 @@ pub const DEAD_LETTER_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How far the wall clock may run ahead of the time that has passed before it counts as a jump, and the age of events is
 /// judged by a clock that catches up slowly: 1 hour.
 pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);
+/// Rows of a kind that `stats` counts before it says "at least".
+pub const STATS_COUNTED: u64 = 10_000;
+/// The disk that is left to pruning and checkpoints when publishing ends: 16 MiB, or a sixteenth of the file system if that
+/// is less.
+pub const DISK_RESERVE: u64 = 16 << 20;
+/// The WAL is cut to nothing when nobody has written for this long.
+pub const WAL_IDLE: Duration = Duration::from_secs(5);
+/// A WAL that is no longer than this is left as it is: 256 KiB.
+pub const WAL_KEPT: u64 = 256 << 10;
+/// Beyond this a checkpoint holds writers off until the WAL begins anew, however much it moves: 64 MiB.
+pub const WAL_LIMIT: u64 = 64 << 20;

@@ -12,6 +12,7 @@ use crate::backup::BackupArgs;
 use crate::bench::args::BenchArgs;
 use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
+use crate::doctor::DoctorArgs;
 use crate::enqueue::args::EnqueueArgs;
 use crate::export::ExportArgs;
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ use crate::request::RequestArgs;
 use crate::retention::RetentionArgs;
 use crate::salvage::SalvageArgs;
 use crate::serve::ServeArgs;
+use crate::stats::StatsArgs;
 use crate::subscribe::SubArgs;
 
 /// The library that runs, which need not be the one this was built with.
@@ -67,6 +69,8 @@ pub(crate) enum Verb {
     Export(ExportArgs),
     Import(ImportArgs),
     Salvage(SalvageArgs),
+    Stats(StatsArgs),
+    Doctor(DoctorArgs),
     Bench(BenchArgs),
 }
 

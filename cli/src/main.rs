@@ -9,6 +9,7 @@ mod bench;
 mod consumer;
 mod content;
 mod dead;
+mod doctor;
 mod duration;
 mod enqueue;
 mod escape;
@@ -29,6 +30,7 @@ mod serve;
 mod signals;
 mod size;
 mod start;
+mod stats;
 mod status;
 mod stdin;
 mod stdout;
@@ -119,6 +121,8 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Export(args) => export::run(&cli.db, args.check()?, &status),
             Verb::Import(args) => import::run(&cli.db, args, &status).await,
             Verb::Salvage(args) => salvage::run(args, &status),
+            Verb::Stats(args) => stats::run(args, &cli.db, &status).await,
+            Verb::Doctor(args) => doctor::run(args, &cli.db, status.is_quiet()).await,
             Verb::Bench(args) => bench::run(args, &cli.db, &status).await,
         }
     })

@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 
+use crate::defaults::{WAL_IDLE, WAL_KEPT, WAL_LIMIT};
 use crate::error::Result;
 use crate::sqlite::connection::{Opener, Purpose};
-use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
+use crate::sqlite::stats::Counters;
+use crate::sqlite::{disk, fault};
 
 /// WAL growth that is worth a checkpoint: about SQLite's own 1,000 pages.
 const EVERY: usize = 4 << 20;
@@ -18,10 +21,13 @@ const EVERY: usize = 4 << 20;
 const COMPLETE_AT: i64 = 1024;
 /// Pages that are few enough to be moved with writers held off: 2 MiB.
 const SHORT: i64 = 512;
-/// Pages in the WAL at which writers are held off however much is left, since they are faster than the disk: 64 MiB.
-const TOO_LONG: i64 = 16 * 1024;
+/// Pages in the WAL at which writers are held off however much is left, since they are faster than the disk.
+const TOO_LONG: i64 = (WAL_LIMIT / 4096) as i64;
 /// Tries to get the rest that short; each moves what came during the one before.
 const ROUNDS: usize = 8;
+
+/// How often it is tried to cut the WAL of an idle file: a reader may be in the way, and the next writer sees to it.
+const CUTS: usize = 5;
 
 /// Runs a closure while nobody writes; it is not called if somebody of another process does.
 pub(crate) trait Pause: Send + Sync {
@@ -35,19 +41,25 @@ pub(crate) struct Checkpointer {
     process: Process,
     wanted: Arc<Wanted>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    counters: Arc<Counters>,
 }
 
 #[derive(Default)]
 struct Wanted {
     checkpoint: AtomicBool,
+    /// The WAL is to be cut at once, since the disk is nearly full.
+    cut: AtomicBool,
+    /// Something was written, and the WAL is to be cut once nobody writes any more.
+    cut_when_idle: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(opener: Opener, identity: FileIdentity) -> Self {
+    pub(crate) fn new(opener: Opener, identity: FileIdentity, counters: Arc<Counters>) -> Self {
         Self {
             opener,
             identity,
+            counters,
             process: Process::current(),
             wanted: Arc::default(),
             thread: Mutex::default(),
@@ -56,19 +68,41 @@ impl Checkpointer {
 
     /// Asks for a checkpoint if the WAL has grown by enough; `true` if it was asked for.
     pub(crate) fn grew(&self, bytes: usize, pause: impl FnOnce() -> Weak<dyn Pause>) -> bool {
-        if bytes < EVERY || self.wanted.stop.load(Ordering::Relaxed) {
+        if bytes < WAL_KEPT as usize || self.wanted.stop.load(Ordering::Relaxed) {
             return false;
         }
-        self.wanted.checkpoint.store(true, Ordering::SeqCst);
+        if bytes >= EVERY {
+            self.wanted.checkpoint.store(true, Ordering::SeqCst);
+        } else if self.wanted.cut_when_idle.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.wanted.cut_when_idle.store(true, Ordering::SeqCst);
+        self.call(pause);
+        bytes >= EVERY
+    }
+
+    /// Asks for all that is in the WAL to be moved, and its room to be given back.
+    pub(crate) fn cut(&self, pause: impl FnOnce() -> Weak<dyn Pause>) {
+        if !self.wanted.stop.load(Ordering::Relaxed) && !self.wanted.cut.swap(true, Ordering::SeqCst) {
+            self.call(pause);
+        }
+    }
+
+    /// Has the thread look at what is wanted.
+    fn call(&self, pause: impl FnOnce() -> Weak<dyn Pause>) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = &*thread {
-            thread.thread().unpark();
-            return true;
+            return thread.thread().unpark();
         }
-        let (opener, identity) = (self.opener.clone(), self.identity.clone());
-        let (wanted, pause) = (Arc::clone(&self.wanted), pause());
+        let run = Run {
+            opener: self.opener.clone(),
+            wanted: Arc::clone(&self.wanted),
+            counters: Arc::clone(&self.counters),
+            pause: pause(),
+        };
+        let identity = self.identity.clone();
         let started = std::thread::Builder::new().name("rowbus-checkpoint".to_owned()).spawn(move || {
-            if let Err(error) = run(&opener, &identity, &wanted, &pause) {
+            if let Err(error) = run.run(&identity) {
                 tracing::warn!(%error, "checkpoints in the background have ended; SQLite's own go on when the file is closed");
             }
         });
@@ -76,7 +110,6 @@ impl Checkpointer {
             Ok(started) => *thread = Some(started),
             Err(error) => tracing::warn!(%error, "starting the checkpoint thread"),
         }
-        true
     }
 
     /// Blocks until a checkpoint that is under way has ended.
@@ -95,51 +128,172 @@ impl Checkpointer {
     }
 }
 
-fn run(opener: &Opener, identity: &FileIdentity, wanted: &Wanted, pause: &Weak<dyn Pause>) -> Result<()> {
-    let conn = opener.open(Purpose::Write)?;
-    identity.check()?;
-    while !wanted.stop.load(Ordering::SeqCst) {
-        if !wanted.checkpoint.swap(false, Ordering::SeqCst) {
-            std::thread::park();
-            continue;
-        }
-        if let Err(error) = checkpoint(&conn, pause) {
-            // Another process at the same work is no fault, and a full disk is told to who publishes.
-            tracing::debug!(error = %fault::error("checkpointing", error), "a checkpoint did not happen");
-        }
-    }
-    Ok(())
+/// What the thread has.
+struct Run {
+    opener: Opener,
+    wanted: Arc<Wanted>,
+    counters: Arc<Counters>,
+    pause: Weak<dyn Pause>,
 }
 
-/// Moves what it can while writers go on. Only a WAL that is wholly in the database begins anew, and under a steady load
-/// there is always a little more; so when it has grown long and little comes during one checkpoint, the next one is made
-/// with writers held off.
-fn checkpoint(conn: &Connection, pause: &Weak<dyn Pause>) -> rusqlite::Result<()> {
-    let mut moved = None;
-    for _ in 0..ROUNDS {
-        let Some(pages) = passive(conn)? else { return Ok(()) };
-        if pages < COMPLETE_AT {
+/// What a checkpoint found: pages in the WAL, and whether all of them are in the database now.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    pages: i64,
+    is_all: bool,
+}
+
+impl Run {
+    fn run(&self, identity: &FileIdentity) -> Result<()> {
+        let conn = self.opener.open(Purpose::Write)?;
+        identity.check()?;
+        let wanted = &self.wanted;
+        let mut idle = Idle::default();
+        while !wanted.stop.load(Ordering::SeqCst) {
+            let done = if wanted.checkpoint.swap(false, Ordering::SeqCst) {
+                self.timed(|| self.checkpoint(&conn))
+            } else if wanted.cut.swap(false, Ordering::SeqCst) {
+                self.timed(|| self.truncate(&conn))
+            } else if !wanted.cut_when_idle.load(Ordering::SeqCst) {
+                std::thread::park();
+                Ok(())
+            } else if let Some(rest) = idle.not_yet(Instant::now()) {
+                std::thread::park_timeout(rest);
+                Ok(())
+            } else {
+                self.cut_if_idle(&conn, &mut idle)
+            };
+            if let Err(error) = done {
+                // Another process at the same work is no fault, and a full disk is told to who publishes.
+                tracing::debug!(error = %fault::error("checkpointing", error), "a checkpoint did not happen");
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what `work` has moved, which is what it returns.
+    fn timed(&self, work: impl FnOnce() -> rusqlite::Result<i64>) -> rusqlite::Result<()> {
+        let start = Instant::now();
+        let pages = work()?;
+        self.counters.checkpointed(pages.max(0).cast_unsigned(), start.elapsed());
+        Ok(())
+    }
+
+    /// Cuts the WAL if nobody has written since the last look.
+    fn cut_if_idle(&self, conn: &Connection, idle: &mut Idle) -> rusqlite::Result<()> {
+        let (length, written) = disk::wal(self.opener.path());
+        if length > WAL_KEPT && !idle.is_quiet(length, written) {
             return Ok(());
         }
-        // What was moved now had come during the round before, and about as much has come during this one.
-        let rest = moved.map_or(i64::MAX, |moved| pages - moved);
-        if rest <= SHORT || (moved.is_some() && pages >= TOO_LONG) {
-            let mut result = Ok(None);
-            if let Some(pause) = pause.upgrade() {
-                pause.while_paused(&mut || result = passive(conn));
-            }
-            return result.map(|_| ());
+        let cut = length <= WAL_KEPT || {
+            let mut is_cut = false;
+            self.timed(|| {
+                let pages = self.truncate(conn)?;
+                is_cut = disk::wal(self.opener.path()).0 <= WAL_KEPT;
+                Ok(pages)
+            })?;
+            is_cut
+        };
+        idle.cuts += 1;
+        if cut || idle.cuts >= CUTS {
+            // Nothing wakes this thread until something is written again.
+            *idle = Idle::default();
+            self.wanted.cut_when_idle.store(false, Ordering::SeqCst);
         }
-        moved = Some(pages);
+        Ok(())
     }
-    Ok(())
+
+    /// Moves all there is and gives the room of the WAL back, unless somebody is in the way; the pages that were moved.
+    fn truncate(&self, conn: &Connection) -> rusqlite::Result<i64> {
+        // Most of it while others write and read on; the rest takes the lock for an instant.
+        passive(conn)?;
+        let moved = wal_checkpoint(conn, "PRAGMA wal_checkpoint(TRUNCATE)")?;
+        if moved.is_all {
+            self.counters.truncations.one();
+        }
+        Ok(moved.pages)
+    }
+
+    /// Moves what it can while writers go on; the pages. Only a WAL that is wholly in the database begins anew, and under a
+    /// steady load there is always a little more; so when it has grown long and little comes during one checkpoint, the next
+    /// one is made with writers held off.
+    fn checkpoint(&self, conn: &Connection) -> rusqlite::Result<i64> {
+        let mut before = None;
+        for _ in 0..ROUNDS {
+            let moved = passive(conn)?;
+            // Another process is at it, or a reader holds on to an old page: then somebody else sees to the end, or a later
+            // checkpoint does.
+            if !moved.is_all || moved.pages < COMPLETE_AT {
+                return Ok(moved.pages);
+            }
+            // What was moved now had come during the round before, and about as much has come during this one.
+            let rest = before.map_or(i64::MAX, |before| moved.pages - before);
+            if rest <= SHORT || moved.pages >= TOO_LONG {
+                let mut result = Ok(moved);
+                if let Some(pause) = self.pause.upgrade() {
+                    pause.while_paused(&mut || {
+                        result = passive(conn);
+                        self.counters.restarts.one();
+                    });
+                }
+                return result.map(|moved| moved.pages);
+            }
+            before = Some(moved.pages);
+        }
+        Ok(before.unwrap_or(0))
+    }
 }
 
-/// The pages that were in the WAL when it began, all of which are in the database now; `None` where another process is at
-/// it, or a reader holds on to an old page: then somebody else sees to the end, or a later checkpoint does.
-fn passive(conn: &Connection) -> rusqlite::Result<Option<i64>> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+/// What was seen of the WAL, to tell whether it is still being written: by whichever process.
+#[derive(Debug, Default)]
+struct Idle {
+    looked: Option<Instant>,
+    seen: Option<(u64, Option<SystemTime>)>,
+    cuts: usize,
+}
+
+impl Idle {
+    /// How long to wait before the next look; it is not taken at once.
+    fn not_yet(&mut self, now: Instant) -> Option<Duration> {
+        let looked = *self.looked.get_or_insert(now);
+        let rest = WAL_IDLE.saturating_sub(now.duration_since(looked));
+        if rest.is_zero() {
+            self.looked = Some(now);
+            return None;
+        }
+        Some(rest)
+    }
+
+    /// Whether it is as it was the last time.
+    fn is_quiet(&mut self, length: u64, written: Option<SystemTime>) -> bool {
+        self.seen.replace((length, written)) == Some((length, written))
+    }
+}
+
+fn passive(conn: &Connection) -> rusqlite::Result<Moved> {
+    wal_checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+fn wal_checkpoint(conn: &Connection, sql: &str) -> rusqlite::Result<Moved> {
+    conn.query_row(sql, [], |row| {
         let (busy, pages, moved): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((busy == 0 && moved == pages).then_some(pages))
+        Ok(Moved { pages, is_all: busy == 0 && moved == pages })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_idle_once_its_wal_was_the_same_at_two_looks_that_lie_apart() {
+        let (mut idle, start) = (Idle::default(), Instant::now());
+        assert_eq!(idle.not_yet(start), Some(WAL_IDLE));
+        assert_eq!(idle.not_yet(start + WAL_IDLE / 2), Some(WAL_IDLE / 2));
+        assert_eq!(idle.not_yet(start + WAL_IDLE), None);
+        assert_eq!(idle.not_yet(start + WAL_IDLE), Some(WAL_IDLE));
+        let times = [1, 2].map(|second| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(second)));
+        assert!(!idle.is_quiet(7, times[0]));
+        assert!(!idle.is_quiet(7, times[1]) && idle.is_quiet(7, times[1]) && !idle.is_quiet(8, times[1]));
+    }
 }

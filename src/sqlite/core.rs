@@ -12,9 +12,10 @@ use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
 use crate::sqlite::mortality::Mortality;
 use crate::sqlite::open;
-use crate::sqlite::peers::{self, Peer};
+use crate::sqlite::peers::{self, Peer, Presence};
 use crate::sqlite::process::Process;
 use crate::sqlite::prune::Pruner;
+use crate::sqlite::stats::Counters;
 use crate::sqlite::stream::Readers;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::WakeBits;
@@ -55,6 +56,7 @@ impl Core {
             identity: identity.clone(),
             bell: Arc::clone(&links.bell),
             floor: options.floor,
+            counters: Arc::clone(&links.counters),
             upkeep: Box::new(move || {
                 upkeep.upkeep();
                 if let Some(work) = seldom.get().and_then(Weak::upgrade) {
@@ -66,7 +68,7 @@ impl Core {
         let mortality = Arc::new(Mortality::new(Arc::clone(&links)));
         let work =
             Work::new(options.clone(), Arc::clone(&links), Arc::clone(&watcher), Arc::clone(&mortality));
-        let readers = Readers { log, tail: Arc::clone(&tail) };
+        let readers = Readers { log, tail: Arc::clone(&tail), counters: Arc::clone(&links.counters) };
         let consumers = Consumers::new(
             options.clone(),
             Arc::clone(&links),
@@ -81,7 +83,7 @@ impl Core {
             Arc::downgrade(&consumers) as _,
             Arc::downgrade(&tail) as _,
         ]);
-        let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity));
+        let checkpointer = Arc::new(Checkpointer::new(opener.clone(), identity, Arc::clone(&links.counters)));
         let pruner = Pruner::new(Arc::clone(&readers.log), Arc::clone(&links), options.clone(), &path);
         let listener = Listener {
             tail: Arc::clone(&tail),
@@ -90,7 +92,8 @@ impl Core {
             pruner: Arc::clone(&pruner),
             links: Arc::clone(&links),
         };
-        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener))?;
+        let counters = Arc::clone(&links.counters);
+        let conn = WriteConnection::new(opened, options.clone(), Arc::new(listener), counters)?;
         let writer = Arc::new(Writer::new(conn, options.busy_deadline));
         links.lead_to(&writer);
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
@@ -148,6 +151,14 @@ impl Core {
 
     pub(crate) fn pruner(&self) -> Arc<Pruner> {
         Arc::clone(&self.pruner)
+    }
+
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.links.presence.as_ref()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.links.counters
     }
 
     /// Has every reader look.

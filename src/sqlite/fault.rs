@@ -35,6 +35,12 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     kind(error) == ErrorKind::Busy
 }
 
+/// Whether a value was not what it has to be, as where a hand has written it.
+pub(crate) fn is_value(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..))
+}
+
 /// Whether the fault lies with the file or the disk, so that trying another statement is of no use.
 pub(crate) fn concerns_the_file(error: &rusqlite::Error) -> bool {
     matches!(

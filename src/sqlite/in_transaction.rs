@@ -87,7 +87,7 @@ fn in_transaction<T>(conn: &Connection, write: impl FnOnce(&mut Tx<'_>) -> Resul
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
     schema::check_main(conn)?;
-    let mut tx = Tx::new(conn, &SystemClock, millis(DEDUP_WINDOW), false);
+    let mut tx = Tx::new(conn, &SystemClock, millis(DEDUP_WINDOW), false, u64::MAX);
     write(&mut tx).map_err(|failure| match failure {
         Failure::Refused(error) => error,
         Failure::Sqlite(error) => fault::error("writing in a transaction", error),

@@ -11,6 +11,7 @@ use crate::sqlite::checkpoint::{Checkpointer, Pause};
 use crate::sqlite::peers::Presence;
 use crate::sqlite::prune::Pruner;
 use crate::sqlite::publishing::Quarantine;
+use crate::sqlite::stats::{Counters, Reporter};
 use crate::sqlite::tables::events::Damaged;
 use crate::sqlite::tail::Tail;
 use crate::sqlite::wake::Bell;
@@ -20,6 +21,8 @@ use crate::sqlite::writer::{Commit, CommitListener, Operation, Writer};
 pub(crate) struct Links {
     pub(crate) bell: Arc<Bell>,
     pub(crate) presence: Option<Presence>,
+    pub(crate) counters: Arc<Counters>,
+    reporter: Reporter,
     writer: OnceLock<Weak<Writer>>,
     /// Rows reported by this process.
     reported: Mutex<HashSet<i64>>,
@@ -37,6 +40,8 @@ impl Links {
         Self {
             bell: Arc::new(Bell::open(database)),
             presence: Presence::take(database, name),
+            counters: Arc::default(),
+            reporter: Reporter::new(database),
             writer: OnceLock::new(),
             reported: Mutex::default(),
         }
@@ -49,6 +54,7 @@ impl Links {
     /// Sees to the sidecar, which may have been deleted or replaced, and to the row that tells others of this bus.
     pub(crate) fn upkeep(&self) {
         self.bell.check();
+        self.reporter.report(&self.counters);
         if let Some(registration) = self.presence.as_ref().and_then(Presence::registration) {
             self.write(registration, BOOKKEEPING);
         }
@@ -86,6 +92,14 @@ impl Links {
     /// The writer, while there is one.
     pub(crate) fn writer(&self) -> Option<Arc<Writer>> {
         self.writer.get().and_then(Weak::upgrade)
+    }
+
+    /// What holds writers off.
+    fn pause(&self) -> Weak<dyn Pause> {
+        match self.writer.get() {
+            Some(writer) => writer.clone() as Weak<dyn Pause>,
+            None => Weak::<Writer>::new() as Weak<dyn Pause>,
+        }
     }
 
     fn write<O: Operation>(&self, operation: O, within: Duration) {
@@ -128,14 +142,15 @@ impl CommitListener for Listener {
     }
 
     fn wal_grew(&self, bytes: usize) -> bool {
-        let grew = self.checkpointer.grew(bytes, || match self.links.writer.get() {
-            Some(writer) => writer.clone() as Weak<dyn Pause>,
-            None => Weak::<Writer>::new() as Weak<dyn Pause>,
-        });
+        let grew = self.checkpointer.grew(bytes, || self.links.pause());
         // About as much as was written: there may be more than is to be kept.
         if grew {
             self.pruner.wake();
         }
         grew
+    }
+
+    fn disk_is_full(&self) {
+        self.checkpointer.cut(|| self.links.pause());
     }
 }

@@ -14,6 +14,11 @@ pub(crate) enum Verdict {
     Unsafe,
 }
 
+/// The verdict on a canonical path, and the type of the mount.
+pub(crate) fn verdict_on(path: &Path) -> (Verdict, String) {
+    look(path)
+}
+
 /// Refuses a path on an unsafe mount, and warns of a volatile one.
 pub(crate) fn check(path: &Path, allow_unsafe: bool) -> Result<()> {
     let (verdict, kind) = look(path);

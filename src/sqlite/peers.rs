@@ -139,23 +139,25 @@ impl Presence {
         let held = self.held();
         let (living, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| held.is_alive(row.slot));
         let slots: Vec<_> = dead.into_iter().map(|row| row.slot).collect();
-        let living = living.into_iter().map(|row| self.peer(row)).collect();
+        let own = self.slot();
+        let living = living.into_iter().map(|row| peer(row, Some(own))).collect();
         // In a sidecar that is not that of the others nobody can be told to be dead for good.
         let sure = !slots.is_empty() && sidecar::is_at(&held.file, &self.database);
         (living, sure.then_some(Bury { slots }))
     }
+}
 
-    fn peer(&self, row: PeerRow) -> Peer {
-        let serves = row.serves.unwrap_or_default();
-        Peer {
-            id: row.id,
-            name: row.name,
-            pid: u32::try_from(row.pid).unwrap_or(0),
-            version: row.version,
-            serves: serves.lines().filter_map(|line| Filter::new(line).ok()).collect(),
-            since: DateTime::from_timestamp_millis(row.started_at).unwrap_or_default(),
-            is_self: row.slot == self.byte.cast_signed(),
-        }
+/// A row as what it says.
+pub(crate) fn peer(row: PeerRow, own: Option<i64>) -> Peer {
+    let serves = row.serves.unwrap_or_default();
+    Peer {
+        id: row.id,
+        name: row.name,
+        pid: u32::try_from(row.pid).unwrap_or(0),
+        version: row.version,
+        serves: serves.lines().filter_map(|line| Filter::new(line).ok()).collect(),
+        since: DateTime::from_timestamp_millis(row.started_at).unwrap_or_default(),
+        is_self: Some(row.slot) == own,
     }
 }
 

@@ -38,6 +38,7 @@ impl Operation for PublishAll {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<PubAck>, Failure> {
+        tx.check_room(self.events.iter().map(size).sum())?;
         // Only a member that can refuse needs a way back; a savepoint costs a fifth of a publish.
         if self.events.iter().all(|event| event.expect_last.is_none()) {
             return self.events.iter().map(|event| publish(tx, event)).collect();
@@ -61,6 +62,11 @@ fn savepoint(tx: &Tx<'_>, sql: &str) -> rusqlite::Result<()> {
 /// Ids that are forgotten for each that is remembered; above 1, so that the table shrinks.
 const FORGET_PER_PUBLISH: usize = 4;
 
+/// What a row of it takes, with its place in the index.
+fn size(event: &PublishParts) -> usize {
+    event.payload.len() + 2 * event.subject.as_str().len() + 64
+}
+
 /// Looks before it writes, so that a refusal leaves nothing behind.
 pub(crate) fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, Failure> {
     if let Some(id) = &event.message_id
@@ -74,6 +80,7 @@ pub(crate) fn publish(tx: &mut Tx<'_>, event: &PublishParts) -> Result<PubAck, F
             return Err(Failure::Refused(Error::wrong_sequence(&event.subject, expected, actual)));
         }
     }
+    tx.check_room(size(event))?;
     let sequence = tx.append(event)?;
     if let Some(id) = &event.message_id {
         dedup::remember(tx.conn, id, sequence, tx.now.saturating_add(tx.dedup_window))?;

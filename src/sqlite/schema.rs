@@ -257,6 +257,13 @@ pub(crate) fn check_readable(conn: &Connection) -> Result<bool> {
     }
 }
 
+/// What is wrong with the schema for a library that only looks, and the migrations that this one would apply.
+pub(crate) fn examine(conn: &Connection) -> Result<Vec<String>> {
+    let state = State::read(conn).map_err(unreadable)?;
+    let wanted = migrations();
+    Ok(verify(&state, &wanted)?.into_iter().map(ToString::to_string).collect())
+}
+
 fn newest_of(migrations: &[Migration]) -> i64 {
     migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
 }

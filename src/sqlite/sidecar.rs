@@ -67,6 +67,19 @@ pub(crate) fn open(database: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens the sidecar that is there, to ask for locks.
+///
+/// # Errors
+/// As the system says; then nobody can be asked for.
+pub(crate) fn open_to_read(database: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path(database))?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};

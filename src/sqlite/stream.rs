@@ -15,6 +15,7 @@ use crate::mailbox::{Letter, Mailbox};
 use crate::message::Message;
 use crate::sqlite::filters::Filters;
 use crate::sqlite::log::{Log, Start};
+use crate::sqlite::stats::Counters;
 use crate::sqlite::tail::{Joined, Tail};
 use crate::subscribe::{Source, StartAt, SubscribeParts};
 
@@ -23,6 +24,7 @@ use crate::subscribe::{Source, StartAt, SubscribeParts};
 pub(crate) struct Readers {
     pub(crate) log: Arc<Log>,
     pub(crate) tail: Arc<Tail>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 pub(crate) struct LogStream {
@@ -133,6 +135,12 @@ impl LogStream {
             offered: 0,
             until: None,
             finished: false,
+        }
+    }
+
+    fn count(&self, item: &Result<Message>) {
+        if item.is_ok() {
+            self.readers.counters.delivered.one();
         }
     }
 
@@ -284,6 +292,7 @@ impl Source for LogStream {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             if let Some(item) = self.ready.pop_front() {
+                self.count(&item);
                 return Poll::Ready(Some(item));
             }
             if let Some(reading) = &mut self.reading {
@@ -303,6 +312,7 @@ impl Source for LogStream {
             } else if let Some(live) = &self.live {
                 let letter = ready!(live.mailbox.poll(cx));
                 if let Some(item) = self.open(letter) {
+                    self.count(&item);
                     return Poll::Ready(Some(item));
                 }
             } else {

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::Opener;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
+use crate::sqlite::stats::Counters;
 use crate::sqlite::wake::{Bell, Floor, Pace, WakeBits, WalWatch};
 
 /// Something of this process that waits for what others commit. It is called on the watcher's thread alone.
@@ -47,6 +48,7 @@ pub(crate) struct WatcherSetup {
     pub(crate) bell: Arc<Bell>,
     /// Whether to look without having been told.
     pub(crate) floor: bool,
+    pub(crate) counters: Arc<Counters>,
     /// Done once a second at most, while the thread is awake: it holds up what is to be handed over, and no publisher.
     pub(crate) upkeep: Box<dyn Fn() + Send + Sync>,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Watcher {
     followers: OnceLock<Vec<Weak<dyn Follower>>>,
     /// There is a reason to look that is not in the file.
     look: AtomicBool,
+    /// The reason is that the WAL was written.
+    watched: AtomicBool,
     sleeper: OnceLock<Thread>,
     process: Process,
     state: Mutex<State>,
@@ -80,6 +84,7 @@ impl Watcher {
             setup,
             followers: OnceLock::new(),
             look: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             sleeper: OnceLock::new(),
             process: Process::current(),
             state: Mutex::default(),
@@ -189,7 +194,8 @@ impl Watcher {
         let mut floor = opened?;
         let bell = &self.setup.bell;
         let mut pace = Pace::new(Instant::now(), self.setup.floor);
-        let (mut watch, mut rung) = (None, false);
+        let counters = &self.setup.counters;
+        let (mut watch, mut rung, mut by_others) = (None, false, false);
         let (mut upkeep, mut ticked) = (Instant::now(), Instant::now());
         loop {
             if self.is_stopped() {
@@ -209,11 +215,13 @@ impl Watcher {
             // Both are taken as seen before anything is read.
             let told = self.look.swap(false, Ordering::SeqCst);
             let was_rung = std::mem::take(&mut rung);
+            let needless = std::mem::take(&mut by_others);
             if was_rung
                 && !told
                 && let Some(concerned) = self.glance(&mut floor)?
             {
                 pace.heard(Instant::now(), concerned);
+                counters.needless.add(u64::from(needless && !concerned));
                 continue;
             }
             // A ring that could not be answered the quick way may have had the floor count it as seen.
@@ -224,8 +232,10 @@ impl Watcher {
                     concerned |= follower.look(floor.connection())?;
                 }
                 pace.heard(Instant::now(), concerned);
+                counters.needless.add(u64::from(needless && !concerned));
                 continue;
             }
+            counters.needless.add(u64::from(needless));
             let mut sleep = pace.sleep(Instant::now(), bell.reaches_others());
             sleep = self.tick(&floor)?.unwrap_or(sleep).min(sleep);
             ticked = Instant::now();
@@ -245,7 +255,23 @@ impl Watcher {
                 }
             }
             rung = armed.sleep(sleep);
+            by_others = self.count_wake(rung);
         }
+    }
+
+    /// Counts what has ended a sleep; whether it was what others have written.
+    fn count_wake(&self, rung: bool) -> bool {
+        let counters = &self.setup.counters;
+        let watched = self.watched.swap(false, Ordering::Relaxed);
+        // Its own calls ring as well.
+        let own = !watched && self.look.load(Ordering::Relaxed);
+        match (watched, own, rung) {
+            (true, ..) => counters.watch.one(),
+            (_, true, _) => counters.own.one(),
+            (_, _, true) => counters.bell.one(),
+            _ => counters.floor.one(),
+        }
+        watched || (rung && !own)
     }
 
     /// Has everybody mind the time; how long they need not again.
@@ -290,6 +316,7 @@ impl Watcher {
         let watcher = Arc::downgrade(self);
         let changed = move || {
             if let Some(watcher) = Weak::upgrade(&watcher) {
+                watcher.watched.store(true, Ordering::Relaxed);
                 watcher.wake();
             }
         };

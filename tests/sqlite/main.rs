@@ -11,6 +11,8 @@ mod consumers;
 mod doorbell;
 mod faults;
 #[cfg(target_os = "linux")]
+mod full_disk;
+#[cfg(target_os = "linux")]
 mod kills;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -29,6 +31,8 @@ mod servers;
 mod streams;
 #[cfg(unix)]
 mod unix;
+#[cfg(target_os = "linux")]
+mod wal;
 
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -91,9 +91,15 @@ fn backoff(settings: &ConsumerSettings) -> [u64; 2] {
     [backoff.first_millis(), backoff.longest_millis()].map(|millis| u64::try_from(millis).unwrap_or_default())
 }
 
+/// One object in a line.
+pub(super) fn write_json(out: &mut impl Write, info: &ConsumerInfo) -> io::Result<()> {
+    write_json_object(out, info)?;
+    out.write_all(b"\n")
+}
+
 /// One object, its fields in one order, with the names of the library and units in them; what is not known, not
 /// limited or has not happened is `null`.
-pub(super) fn write_json(out: &mut impl Write, info: &ConsumerInfo) -> io::Result<()> {
+pub(crate) fn write_json_object(out: &mut impl Write, info: &ConsumerInfo) -> io::Result<()> {
     let settings = &info.settings;
     out.write_all(b"{\"name\":")?;
     json::string(out, &info.name)?;
@@ -118,7 +124,7 @@ pub(super) fn write_json(out: &mut impl Write, info: &ConsumerInfo) -> io::Resul
     }
     write_json_settings(out, settings)?;
     failures::write_json(out, &info.failures)?;
-    out.write_all(b"}\n")
+    out.write_all(b"}")
 }
 
 fn write_json_settings(out: &mut impl Write, settings: &ConsumerSettings) -> io::Result<()> {

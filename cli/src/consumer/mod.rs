@@ -14,6 +14,8 @@ use crate::consumer::info::InfoArgs;
 use crate::consumer::ls::LsArgs;
 use crate::failure::Result;
 use crate::status::Status;
+pub(crate) use format::write_json_object;
+pub(crate) use table::write_table;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -16,7 +16,7 @@ const NUMBERS: std::ops::Range<usize> = 3..8;
 /// Filters that are listed; a consumer may have dozens.
 const FILTERS: usize = 3;
 
-pub(super) fn write_table(out: &mut impl Write, consumers: &[ConsumerInfo]) -> io::Result<()> {
+pub(crate) fn write_table(out: &mut impl Write, consumers: &[ConsumerInfo]) -> io::Result<()> {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(consumers.iter().map(row));
     let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {

@@ -12,6 +12,7 @@ mod corpus;
 mod dead_events;
 #[cfg(unix)]
 mod dead_letters;
+mod doctor;
 mod durable;
 mod formats;
 #[cfg(unix)]
@@ -28,5 +29,6 @@ mod retention;
 #[cfg(unix)]
 mod serving;
 mod starting;
+mod stats;
 mod streaming;
 mod support;

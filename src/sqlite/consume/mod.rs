@@ -12,7 +12,7 @@ mod explicit;
 mod fate;
 mod feed;
 mod follow;
-mod info;
+pub(crate) mod info;
 mod load;
 mod manage;
 mod member;

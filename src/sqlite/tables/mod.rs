@@ -5,6 +5,8 @@ pub(crate) mod dead_letters;
 pub(crate) mod dedup;
 pub(crate) mod deliveries;
 pub(crate) mod events;
+pub(crate) mod file;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod members;
 pub(crate) mod meta;

@@ -46,6 +46,9 @@ pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().hyphenated().to_string()
 }
 
+/// What a row takes beside its body, with its places in indexes.
+pub(super) const ROW: usize = 512;
+
 /// Writes jobs down, all or none.
 pub(crate) struct Enqueue {
     pub(crate) work: Arc<Work>,
@@ -65,6 +68,7 @@ impl Operation for Enqueue {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<Enqueued>, Failure> {
+        tx.check_room(self.jobs.iter().map(|new| new.job.payload.len() + ROW).sum())?;
         self.jobs.iter().map(|job| enqueue(tx, job).map_err(Failure::from)).collect()
     }
 

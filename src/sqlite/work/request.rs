@@ -16,6 +16,7 @@ use crate::sqlite::tables::requests::{insert, keep, look};
 use crate::sqlite::tables::{peers, replies};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::callers::Waiter;
+use crate::sqlite::work::jobs::ROW;
 use crate::sqlite::work::{Work, no_answer};
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
@@ -45,6 +46,7 @@ impl Operation for Ask {
                 format!("nobody serves {subject:?}, and the request was not to wait for somebody who does");
             return Err(Failure::Refused(Error::new(ErrorKind::NoResponders, message)));
         }
+        tx.check_room(self.request.payload.len() + ROW)?;
         remove_consumed(tx, &self.consumed)?;
         let caller = self.work.slot();
         let sequence =

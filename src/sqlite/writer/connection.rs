@@ -15,10 +15,12 @@ use crate::sqlite::connection::{Opener, Patience, Purpose, data_version, set_dur
 use crate::sqlite::fault;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::open::Opened;
+use crate::sqlite::stats::Counters;
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::changes::Changes;
 use crate::sqlite::writer::courtesy::Courtesy;
 use crate::sqlite::writer::operation::{Appended, Tx};
+use crate::sqlite::writer::room::Room;
 
 /// What a transaction has changed.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub(crate) trait CommitListener: Send + Sync {
     fn committed(&self, commit: Commit<'_>) -> Vec<Waker>;
     /// Called when the WAL has grown by about this much since the last call that returned `true`.
     fn wal_grew(&self, bytes: usize) -> bool;
+    /// Called when something was refused since the disk is nearly full.
+    fn disk_is_full(&self);
     /// Called once a second at most, while there is something to write.
     fn now_and_then(&self);
 }
@@ -74,6 +78,8 @@ pub(crate) struct WriteConnection {
     identity: FileIdentity,
     identity_checked: Instant,
     courtesy: Courtesy,
+    room: Room,
+    counters: Arc<Counters>,
     wal_bytes: usize,
     /// Readers of what was committed, to be woken when the connection is released.
     wakers: Vec<Waker>,
@@ -85,15 +91,25 @@ pub(crate) struct WriteConnection {
 /// How often the path is compared with the open file while writing: a deleted file would accept rows for ever.
 const IDENTITY_EVERY: Duration = Duration::from_secs(1);
 
+/// What a commit writes beside its data: each page that it touched, the table's, the index's, and the one with the sequence.
+pub(super) const COMMIT_BYTES: usize = 3 * 4096;
+
 /// How long a checkpoint waits for the lock that completes it.
 const LOCK_WITHIN: Duration = Duration::from_millis(20);
 
 impl WriteConnection {
-    pub(crate) fn new(opened: Opened, options: Options, listener: Arc<dyn CommitListener>) -> Result<Self> {
+    pub(crate) fn new(
+        opened: Opened,
+        options: Options,
+        listener: Arc<dyn CommitListener>,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
         let changes = Arc::default();
         let conn = followed(opened.conn, &changes)?;
         Ok(Self {
             courtesy: Courtesy::new(opened.opener.path()),
+            room: Room::new(opened.opener.path().to_owned()),
+            counters,
             opener: opened.opener,
             conn: Some(conn),
             durability: Durability::Full,
@@ -122,20 +138,22 @@ impl WriteConnection {
         mut apply: impl FnMut(usize, &mut Tx<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), NotCommitted> {
         let dedup_window = self.options.dedup_window.as_millis() as i64;
-        self.begin(durability)?;
+        let begun = self.begin(durability)?;
         let clock = Arc::clone(&self.options.clock);
-        let (applied, Appended { events, count: appended, bytes, bits, requests }) = {
+        let (applied, Appended { events, count: appended, bytes, bits, requests, refused }) = {
             let Some(conn) = &self.conn else { return Err(NotCommitted::Failed(Error::closed())) };
+            let room = self.room.left(begun, conn);
             let mut appended = Appended::default();
             // A host's clock is foreign code as well: one that panics leaves nothing locked.
             let apply_all = AssertUnwindSafe(|| {
-                let mut tx = Tx::new(conn, &*clock, dedup_window, self.listener.wants_events());
+                let mut tx = Tx::new(conn, &*clock, dedup_window, self.listener.wants_events(), room);
                 let applied = (0..count).try_for_each(|at| apply(at, &mut tx));
                 appended = tx.into_appended();
                 applied
             });
             (std::panic::catch_unwind(apply_all), appended)
         };
+        self.mind_the_room(refused, bytes);
         let applied = applied.unwrap_or_else(|panic| {
             self.roll_back();
             std::panic::resume_unwind(panic)
@@ -147,15 +165,16 @@ impl WriteConnection {
             return Err(if alone { failed() } else { NotCommitted::Neighbour });
         }
         self.commit()?;
-        self.courtesy.had_turn(Instant::now());
+        let now = Instant::now();
+        self.counters.committed(count, appended, durability, now.duration_since(begun));
+        self.courtesy.had_turn(now);
         let changed = self.changes.bits(appended, requests, bits);
         if changed != WakeBits::NOTHING {
             let requests = requests || self.changes.others();
             let commit = Commit { changed, events: &events, appended, requests };
             self.wakers.extend(self.listener.committed(commit));
         }
-        // A commit writes each page that it touched: the table's, the index's, and the one with the sequence.
-        self.wal_bytes += bytes + 3 * 4096;
+        self.wal_bytes += bytes + COMMIT_BYTES;
         if self.listener.wal_grew(self.wal_bytes) {
             self.wal_bytes = 0;
         }
@@ -183,7 +202,7 @@ impl WriteConnection {
         let until = Instant::now() + LOCK_WITHIN;
         loop {
             match self.begin_now(self.durability) {
-                Ok(()) => {
+                Ok(_) => {
                     work();
                     self.roll_back();
                     break;
@@ -198,16 +217,37 @@ impl WriteConnection {
         self.courtesy.done_waiting();
     }
 
-    /// Begins in turn with other processes.
-    fn begin(&mut self, durability: Durability) -> Result<(), NotCommitted> {
+    /// Keeps count of what was written, and tells of a disk that is nearly full, or is no more.
+    fn mind_the_room(&mut self, refused: usize, bytes: usize) {
+        self.room.wrote(bytes + COMMIT_BYTES);
+        if refused > 0 {
+            self.counters.disk_full.add(refused as u64);
+            self.listener.disk_is_full();
+        }
+        // Only what asks for room can tell that there is some again.
+        if (refused > 0 || bytes > 0) && self.room.refused(refused > 0) {
+            let path = self.opener.path().display();
+            if refused > 0 {
+                tracing::warn!(%path, "the disk is nearly full: publishing is refused, so that pruning can still run");
+            } else {
+                tracing::info!(%path, "the disk has room again: publishing goes on");
+            }
+        }
+    }
+
+    /// Begins in turn with other processes; when.
+    fn begin(&mut self, durability: Durability) -> Result<Instant, NotCommitted> {
         let version = || self.conn.as_ref().and_then(|conn| data_version(conn).ok()).unwrap_or_default();
         match self.courtesy.stand_back(Instant::now(), version) {
-            Some(nap) => Err(NotCommitted::StandBack(nap)),
+            Some(nap) => {
+                self.counters.stood_back.one();
+                Err(NotCommitted::StandBack(nap))
+            }
             None => self.begin_now(durability),
         }
     }
 
-    fn begin_now(&mut self, durability: Durability) -> Result<(), NotCommitted> {
+    fn begin_now(&mut self, durability: Durability) -> Result<Instant, NotCommitted> {
         if let Some(error) = &self.ended {
             return Err(error.clone().into());
         }
@@ -237,9 +277,12 @@ impl WriteConnection {
             Ok(()) => {
                 self.courtesy.done_waiting();
                 self.changes.clear();
-                Ok(())
+                Ok(now)
             }
-            Err(error) if fault::is_busy(&error) => Err(NotCommitted::Busy),
+            Err(error) if fault::is_busy(&error) => {
+                self.counters.busy.one();
+                Err(NotCommitted::Busy)
+            }
             Err(error) => Err(fault::error("beginning a transaction", error).into()),
         }
     }

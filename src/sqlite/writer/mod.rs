@@ -17,6 +17,7 @@ mod inside;
 mod leader;
 mod operation;
 mod queue;
+mod room;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -11,6 +11,7 @@ use crate::message::Message;
 use crate::publish::{Durability, PublishParts};
 use crate::sqlite::tables::events::Appender;
 use crate::sqlite::wake::WakeBits;
+use crate::sqlite::writer::connection::COMMIT_BYTES;
 
 /// Something to write.
 pub(crate) trait Operation: Send + 'static {
@@ -66,6 +67,8 @@ pub(crate) struct Tx<'c> {
     log: Appender<'c>,
     /// Whether local streams want to be handed what is appended.
     hand_over: bool,
+    /// Bytes that may be added.
+    room: u64,
     appended: Appended,
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Appended {
     pub(crate) bits: WakeBits,
     /// Whether requests were changed by operations that know whom that concerns.
     pub(crate) requests: bool,
+    /// Operations refused for want of room on the disk.
+    pub(crate) refused: usize,
 }
 
 /// How far a transaction was, to go back to.
@@ -93,10 +98,29 @@ pub(crate) struct Mark {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c Connection, clock: &dyn Clock, dedup_window: i64, hand_over: bool) -> Self {
+    pub(crate) fn new(
+        conn: &'c Connection,
+        clock: &dyn Clock,
+        dedup_window: i64,
+        hand_over: bool,
+        room: u64,
+    ) -> Self {
         let (now, awake) = (clock.unix_millis(), clock.awake_millis());
         let (log, appended) = (Appender::new(conn), Appended::default());
-        Self { conn, now, awake, dedup_window, log, hand_over, appended }
+        Self { conn, now, awake, dedup_window, log, hand_over, room, appended }
+    }
+
+    /// Refuses what adds so many bytes to the file if the last of the disk would go into it. To be called before anything is
+    /// written; what makes room, or ends what is there already, need not ask.
+    pub(crate) fn check_room(&mut self, bytes: usize) -> Result<(), Failure> {
+        let wanted = self.appended.bytes.saturating_add(bytes).saturating_add(COMMIT_BYTES);
+        if wanted as u64 <= self.room {
+            return Ok(());
+        }
+        self.appended.refused += 1;
+        let message = "the disk is nearly full, and the rest is kept for pruning and checkpoints: nothing was written; \
+                       free some space, or remove old events, and try again";
+        Err(Failure::Refused(Error::new(ErrorKind::DiskFull, message)))
     }
 
     /// Appends an event to the log and gives its sequence.
@@ -141,11 +165,11 @@ impl<'c> Tx<'c> {
 
     /// What was appended so far was rolled back.
     pub(crate) fn forget(&mut self) {
-        self.appended = Appended::default();
+        self.appended = Appended { refused: self.appended.refused, ..Appended::default() };
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        let Appended { events, count, bytes, bits, requests } = &self.appended;
+        let Appended { events, count, bytes, bits, requests, .. } = &self.appended;
         Mark { events: events.len(), count: *count, bytes: *bytes, bits: *bits, requests: *requests }
     }
 
