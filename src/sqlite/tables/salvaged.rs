@@ -159,6 +159,7 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "counted_through",
             "messages",
             "bytes",
+            "removed_through",
         ],
         least: 11,
         shape: "tIIIIItiiii",
