@@ -127,8 +127,8 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "created_at",
             "active_at",
         ],
-        least: 28,
-        shape: "ntttttiiiiiIiiiiiIiIIiITTIii",
+        least: 29,
+        shape: "ntttttiiiiiIiiiiiIIiIIiITTIii",
         has_rowid: true,
     },
     Salvaged {
@@ -162,7 +162,7 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "removed_through",
         ],
         least: 11,
-        shape: "tIIIIItiiii",
+        shape: "tIIIIItiiiii",
         has_rowid: false,
     },
     Salvaged {
