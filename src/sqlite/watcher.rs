@@ -176,6 +176,10 @@ impl Watcher {
             let error = gone.unwrap_or(error);
             tracing::warn!(%error, "the file could not be read");
             self.followers().for_each(|follower| follower.failed(&error, for_good));
+            // Whoever closes the bus waits for this thread, readable or not as the file may be.
+            if self.is_stopped() {
+                return;
+            }
             std::thread::park_timeout(AGAIN_AFTER);
         }
     }

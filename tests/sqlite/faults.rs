@@ -260,3 +260,21 @@ async fn a_bus_that_is_full_tells_so_keeps_what_was_acknowledged_and_is_survived
     bus.send(Publish::new("a", "and flushed").durability(Durability::Full)).await.unwrap();
     assert_eq!(texts(&mut stream, 2).await, ["room again", "and flushed"]);
 }
+
+#[cfg(unix)] // elsewhere a file that is open cannot be removed
+#[tokio::test]
+async fn a_bus_that_has_waited_for_something_closes_though_its_file_is_gone() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let request = rowbus::Request::to("nobody", "").timeout(std::time::Duration::from_millis(20));
+    assert_eq!(bus.call(request).await.unwrap_err().kind(), ErrorKind::RequestTimeout);
+    std::fs::remove_dir_all(place.path().parent().unwrap()).unwrap();
+    let mut stream = bus.stream(">").await;
+    // Once it is known to be gone, whoever looks for it looks in vain.
+    while let Ok(open) = &mut stream {
+        if !matches!(tokio::time::timeout(crate::PATIENCE, open.next()).await.unwrap(), Some(Ok(_))) {
+            break;
+        }
+    }
+    tokio::time::timeout(crate::PATIENCE, bus.close()).await.expect("it closes").unwrap();
+}
