@@ -162,7 +162,7 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "removed_through",
         ],
         least: 11,
-        shape: "tIIIIItiiiii",
+        shape: "tIIIIItiiii",
         has_rowid: false,
     },
     Salvaged {
