@@ -66,7 +66,7 @@ impl JobHandle {
     /// Waits for its final reply.
     ///
     /// # Errors
-    /// As [`DurableExt::reply`].
+    /// As [`DurableExt::reply`](crate::DurableExt::reply).
     pub async fn reply(&self) -> Result<Reply> {
         self.replies().await?.last().await
     }
