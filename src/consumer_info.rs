@@ -21,7 +21,7 @@ pub struct ConsumerInfo {
     /// Every event up to this sequence was delivered once, or need not be. Of a cumulative consumer the same as `ack_floor`: what
     /// its member has read ahead is known to nobody else.
     pub delivered: u64,
-    /// Matching events that were not delivered yet, counted up to a bound.
+    /// Matching events that were not delivered yet, counted up to a bound, and those that were given back as if they had not been.
     pub num_pending: u64,
     /// Whether `num_pending` is all of them: else there are at least that many.
     pub num_pending_is_exact: bool,

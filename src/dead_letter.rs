@@ -57,8 +57,8 @@ pub struct DeadLetter {
     pub payload: Bytes,
     /// Its headers.
     pub headers: Headers,
-    /// Why it was given up on: `failed`, `exhausted`, `expired`, what was wrong with its row, or what was said of an
-    /// event that was [terminated](crate::Delivery::term).
+    /// Why it was given up on: `failed`, `exhausted`, `expired`, `salvaged` (from a damaged file, in which it may have been done
+    /// already), what was wrong with its row, or what was said of an event that was [terminated](crate::Delivery::term).
     pub reason: String,
     /// How often it was started, or delivered.
     pub attempts: u32,

@@ -14,6 +14,8 @@ pub const MAX_MESSAGE_ID: usize = 255;
 pub const DEDUP_WINDOW: Duration = Duration::from_secs(120);
 /// How long a write waits for a locked file before it fails as `Busy`.
 pub const BUSY_DEADLINE: Duration = Duration::from_secs(5);
+/// How long connecting to a server may take, and how long a verb waits for a lost connection and for a confirmation: 5 s.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Messages that a stream holds for a reader that is slower than the log.
 pub const STREAM_BUFFER: usize = 1024;
 /// Bytes of payload that a stream holds for such a reader: 8 MiB.
@@ -81,6 +83,8 @@ pub const DEAD_LETTER_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);
 /// Rows of a kind that `stats` counts before it says "at least".
 pub const STATS_COUNTED: u64 = 10_000;
+/// Events of which [`Inspector::activity`](crate::sqlite::Inspector::activity) reads the subjects; of more, the newest.
+pub const ACTIVITY_SAMPLED: u64 = 10_000;
 /// The disk that is left to pruning and checkpoints when publishing ends: 16 MiB, or a sixteenth of the file system if that
 /// is less.
 pub const DISK_RESERVE: u64 = 16 << 20;
@@ -90,3 +94,14 @@ pub const WAL_IDLE: Duration = Duration::from_secs(5);
 pub const WAL_KEPT: u64 = 256 << 10;
 /// Beyond this a checkpoint holds writers off until the WAL begins anew, however much it moves: 64 MiB.
 pub const WAL_LIMIT: u64 = 64 << 20;
+
+/// Events that a bridge has under way to a stream without an acknowledgement, and that it reads and flushes at once.
+pub const BRIDGE_WINDOW: usize = 512;
+/// Bytes of payload at which a bridge's batch ends early: 4 MiB.
+pub const BRIDGE_BATCH_BYTES: usize = 4 << 20;
+/// How long a bridge waits for an answer of the server.
+pub const BRIDGE_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause before a bridge tries again what a server has refused or not answered; doubled each time.
+pub const BRIDGE_PAUSE: Duration = Duration::from_millis(100);
+/// The longest such pause.
+pub const BRIDGE_PAUSE_MAX: Duration = Duration::from_secs(5);

@@ -46,6 +46,8 @@ pub enum Settlement {
     Failed(HandlerError),
     /// It is given up on, for this reason.
     Term(String),
+    /// It was not handled, and the delivery is not to count.
+    Release,
 }
 
 impl Delivery {
@@ -92,6 +94,18 @@ impl Delivery {
     /// As [`ack`](Self::ack).
     pub async fn nack(&self, delay: impl Into<Option<Duration>>) -> Result<()> {
         self.settle(Settlement::Nack(delay.into())).await
+    }
+
+    /// It was not handled, and nothing speaks against it: it comes again at once, to any member, and this delivery does not count. For
+    /// a member that ends with deliveries in its hands, as a service gives back its requests; one that goes on may be given it
+    /// again at once.
+    ///
+    /// A cumulative consumer delivers it to whoever has the place next, once this member has left.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack). `Unsupported` where the backend has no [releases](crate::Capabilities::releases).
+    pub async fn release(&self) -> Result<()> {
+        self.settle(Settlement::Release).await
     }
 
     /// Handling it has failed: as [`nack`](Self::nack), and the message of the error is kept for its dead letter, as the line of this

@@ -85,6 +85,8 @@ pub enum ErrorKind {
         /// The newest sequence that the log has given out.
         newest: u64,
     },
+    /// The position is of another incarnation of the log: the file was restored, or is another one.
+    OtherIncarnation,
     /// The server's handler failed or panicked, or answered with what cannot be sent. [`Error::code`] and [`Error::body`] are
     /// what it said beside the message.
     Handler,
@@ -114,15 +116,31 @@ pub enum ErrorKind {
         /// The event that could not be handled.
         sequence: u64,
     },
+    /// A stream of this name exists on the NATS server, and this setting of it is not what was asked for, or not what is needed.
+    #[non_exhaustive]
+    StreamMismatch {
+        /// The setting, as the method of the stream's builder that was given something else, or as JetStream calls it.
+        setting: &'static str,
+    },
+    /// No stream of the NATS server keeps what is published on this subject. Nothing was written.
+    NoStream,
+    /// The NATS server refused it, for a reason that the message tells. Nothing was written.
+    Refused,
     /// The bus was closed.
     Closed,
     /// The file stayed locked by others until the deadline. Nothing was written.
     Busy,
     /// The disk, or the file's size limit, is full. Nothing was written.
     DiskFull,
-    /// A commit failed in a way that leaves open whether it will be there after recovery. With a
-    /// `message_id` it is safe to publish again.
+    /// A commit failed in a way that leaves open whether it will be there after recovery; or the connection to a server was
+    /// lost before it had confirmed what was sent. Where the backend keeps duplicates out, it is safe to publish again with a
+    /// `message_id`.
     Indeterminate,
+    /// There is no connection to the server. Nothing was sent. As an item of a stream it is not an end: the connection was lost
+    /// and is there again, and what was published in between did not reach this stream, which goes on after this.
+    Disconnected,
+    /// The server does not accept the credentials, or does not let them do this.
+    NotPermitted,
     /// The file at the path is no longer the one that was opened.
     FileReplaced,
     /// This process is a fork of the one that opened the bus.
@@ -131,6 +149,8 @@ pub enum ErrorKind {
     Unsupported,
     /// There is a file where one was to be made; it was left as it is.
     AlreadyExists,
+    /// What was to be imported is older than the policy that governs it keeps. Nothing of its batch was written.
+    Expired,
     /// The path cannot hold a bus: in memory, a folder, or missing where it must exist.
     InvalidPath,
     /// The file is not an SQLite database, or is encrypted with another key.
@@ -198,11 +218,12 @@ impl Error {
         self.inner.kind
     }
 
-    /// Whether the same call may succeed later without any change: the file was locked or the disk full.
+    /// Whether the same call may succeed later without any change: the file was locked, the disk full, the server not
+    /// connected.
     ///
     /// `Indeterminate` is not among them: repeating it may publish twice unless it had a `message_id`.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Busy | ErrorKind::DiskFull)
+        matches!(self.kind(), ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::Disconnected)
     }
 
     /// Whether no later try on the same bus can succeed.
@@ -236,6 +257,12 @@ impl Error {
              place, or the consumer was moved or deleted"
         );
         Self::new(ErrorKind::LeaseLost, message)
+    }
+
+    /// Whether a delivery or a request is another's now.
+    #[cfg(feature = "nats")]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.kind() == ErrorKind::LeaseLost
     }
 
     /// [`ErrorKind::NotFound`]: a consumer of this name.
@@ -279,6 +306,15 @@ impl Error {
              the position comes from another log, or from before this one was restored"
         );
         Self::new(ErrorKind::CursorAhead { newest }, message)
+    }
+
+    /// [`ErrorKind::OtherIncarnation`]: a position of this incarnation was given, and the log is that one.
+    pub fn other_incarnation(asked: &str, there: &str) -> Self {
+        let message = format!(
+            "the position is of the incarnation {asked:?} and the log is {there:?}: it was restored from a copy, or is another \
+             log, in which the same sequences are of other events"
+        );
+        Self::new(ErrorKind::OtherIncarnation, message)
     }
 
     /// [`ErrorKind::WrongSequence`]: the subject's newest event has another sequence than was expected.

@@ -24,6 +24,8 @@ pub struct Inbox {
     source: Box<dyn InboxSource>,
     /// An error that came while a batch was gathered.
     held_back: Option<Result<Delivery>>,
+    /// How many it still hands over, if that was said.
+    left: Option<u64>,
     ended: bool,
 }
 
@@ -35,6 +37,11 @@ pub trait InboxSource: Send + 'static {
     /// The next item, as [`Stream::poll_next`].
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>>;
 
+    /// Has it take no more deliveries than this from here on. One that takes none before it is polled needs to do nothing.
+    fn limit(&mut self, most: u64) {
+        let _ = most;
+    }
+
     /// Leaves the consumer; returns when what was not handed over is given back, and the place to others.
     fn leave(&mut self) -> BoxFuture<'_, Result<()>>;
 }
@@ -42,12 +49,35 @@ pub trait InboxSource: Send + 'static {
 impl Inbox {
     /// An inbox over a backend's source.
     pub fn new(name: impl Into<String>, source: impl InboxSource) -> Self {
-        Self { name: name.into(), source: Box::new(source), held_back: None, ended: false }
+        Self { name: name.into(), source: Box::new(source), held_back: None, left: None, ended: false }
     }
 
     /// The consumer's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Hands over this many deliveries at most from here on, and is at its end behind them. What is beyond is left to others: an
+    /// inbox takes some ahead of being asked otherwise.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// use rowbus::{Consumer, Durable, InMemBus, MessengerExt};
+    ///
+    /// let bus = InMemBus::new();
+    /// for order in ["one", "two", "three"] {
+    ///     bus.publish("orders.created", order).await?;
+    /// }
+    /// let mut inbox = bus.consumer(Consumer::durable("indexer").filter("orders.>")).await?;
+    /// inbox.limit(2);
+    /// assert_eq!(inbox.batch(100).await?.len(), 2);
+    /// assert!(inbox.next().await.is_none());
+    /// assert_eq!(bus.consumer_info("indexer").await?.num_pending, 1);
+    /// # inbox.leave().await }
+    /// ```
+    pub fn limit(&mut self, most: u64) {
+        self.left = Some(most);
+        self.source.limit(most);
     }
 
     /// The next item, or `None` at the end. Dropping the future loses nothing.
@@ -110,10 +140,13 @@ impl Inbox {
         if let Some(item) = self.held_back.take() {
             return Poll::Ready(Some(item));
         }
-        if self.ended {
+        if self.ended || self.left == Some(0) {
             return Poll::Ready(None);
         }
         let polled = self.source.poll_next(cx);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.left = self.left.map(|left| left - 1);
+        }
         self.ended = matches!(polled, Poll::Ready(None));
         polled
     }

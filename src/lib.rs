@@ -23,6 +23,8 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! | To | use |
 //! | --- | --- |
 //! | open a file | [`SqliteBus`], or `SqliteBus::builder` for options |
+//! | open or connect whatever a URL names | `rowbus::connect` |
+//! | go beyond one machine | `NatsBus` (feature `nats`), and `docs/beyond-one-machine.md` |
 //! | publish, stream | [`MessengerExt`], one line a verb; [`Publish`] and [`Subscribe`] for options |
 //! | ask, serve | [`MessengerExt`] as well; [`Request`] and [`Serve`] for options, [`Call`] is what a handler gets |
 //! | leave a job, see to dead letters | [`DurableExt`]; [`Job`] for options |
@@ -31,6 +33,7 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! | handle events exactly once | `SqliteBus::handle_in` |
 //! | publish or enqueue with your own rows | `SqliteBus::transaction`; `sqlite::publish_in` and `sqlite::enqueue_in` |
 //! | take any backend | [`Messenger`], the contract, as `Arc<dyn Messenger>` |
+//! | forward events to a stream of NATS JetStream | `bridge::Bridge` (features `sqlite` and `nats`) |
 //! | test an app without a disk | [`InMemBus`] |
 //! | publish or enqueue from another driver or language | [`sql`], and `docs/sql.md` |
 //! | test a backend of your own | the `conformance` module (feature `conformance`) |
@@ -38,7 +41,7 @@ assert_eq!(all.next().await.unwrap()?.sequence(), 1);          // and what was
 //! # Features
 //! `sqlite` and `bundled` are the defaults. Without `sqlite`, `async` gives the contract and [`InMemBus`]; without
 //! any, there are the words and [`sql`]. `json` adds `Publish::json` and `Message::json`; `conformance` the contract as
-//! test cases.
+//! test cases; `nats` the backend on a NATS server, and `testing` a private server for tests.
 #![cfg_attr(not(feature = "sqlite"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 
@@ -53,6 +56,8 @@ mod retry;
 pub mod sql;
 mod subject;
 
+#[cfg(all(feature = "nats", feature = "sqlite"))]
+pub mod bridge;
 #[cfg(feature = "async")]
 mod call;
 #[cfg(feature = "async")]
@@ -61,6 +66,8 @@ mod capabilities;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "async")]
+mod connect;
 #[cfg(feature = "async")]
 mod consumer;
 #[cfg(feature = "async")]
@@ -89,6 +96,8 @@ mod job_handle;
 mod mailbox;
 #[cfg(feature = "async")]
 mod messenger;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "async")]
 mod reply;
 #[cfg(feature = "async")]
@@ -103,8 +112,12 @@ mod service;
 pub mod sqlite;
 #[cfg(feature = "async")]
 mod subscribe;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "async")]
 mod trie;
+#[cfg(feature = "async")]
+mod url;
 
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
@@ -120,6 +133,7 @@ pub use {
     call::{Call, CallControl},
     capabilities::Capabilities,
     clock::{Clock, SystemClock},
+    connect::connect,
     consumer::{AckPolicy, Consumer, ConsumerParts, OnFailure},
     consumer_info::ConsumerInfo,
     consumer_settings::ConsumerSettings,
@@ -139,6 +153,9 @@ pub use {
     subscribe::{Source, StartAt, Subscribe, SubscribeParts, Subscription},
 };
 
+#[cfg(feature = "nats")]
+pub use nats::{EventStream, NatsBuilder, NatsBus};
+
 #[cfg(feature = "sqlite")]
 pub use {
     retention::{Pruned, Retention, RetentionInfo, RetentionParts, SetBy},
@@ -150,3 +167,8 @@ pub use {
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So is that of the page about NATS.
+#[cfg(all(doctest, feature = "sqlite", feature = "nats"))]
+#[doc = include_str!("../docs/beyond-one-machine.md")]
+struct BeyondOneMachine;

@@ -15,6 +15,9 @@ pub(crate) enum Letter {
     Overflow(u64),
     /// The reader fell behind: what follows this sequence is in the log, and no more comes here.
     Behind(u64),
+    /// Something that the stream survives.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
+    Told(Error),
     /// The stream is over because of this.
     Failed(Error),
 }
@@ -33,6 +36,16 @@ struct State {
     /// Nothing more will be put in; the end comes when the letters are read.
     sealed: bool,
     waker: Option<Waker>,
+}
+
+impl State {
+    fn overflow(&mut self, more: u64) {
+        if let Some(Letter::Overflow(dropped)) = self.letters.back_mut() {
+            *dropped += more;
+        } else {
+            self.letters.push_back(Letter::Overflow(more));
+        }
+    }
 }
 
 /// What became of a message that was offered.
@@ -61,11 +74,29 @@ impl Mailbox {
     pub(crate) fn deliver(&self, message: &Message) -> Option<Waker> {
         let mut state = self.state();
         if !self.put(&mut state, message) {
-            if let Some(Letter::Overflow(dropped)) = state.letters.back_mut() {
-                *dropped += 1;
-            } else {
-                state.letters.push_back(Letter::Overflow(1));
-            }
+            state.overflow(1);
+        }
+        state.waker.take()
+    }
+
+    /// Counts messages that were dropped before they came here.
+    #[cfg(feature = "nats")]
+    #[must_use]
+    pub(crate) fn overflow(&self, dropped: u64) -> Option<Waker> {
+        let mut state = self.state();
+        if !state.sealed {
+            state.overflow(dropped);
+        }
+        state.waker.take()
+    }
+
+    /// Tells the reader of something that its stream survives.
+    #[cfg(feature = "nats")]
+    #[must_use]
+    pub(crate) fn tell(&self, error: Error) -> Option<Waker> {
+        let mut state = self.state();
+        if !state.sealed {
+            state.letters.push_back(Letter::Told(error));
         }
         state.waker.take()
     }

@@ -56,6 +56,8 @@ pub struct SubscribeParts {
     pub start: StartAt,
     /// How many messages wait in memory for a slow reader.
     pub buffer: usize,
+    /// Which log the start was kept of; a backend refuses it of another as [`ErrorKind::OtherIncarnation`].
+    pub incarnation: Option<Box<str>>,
 }
 
 impl Subscribe {
@@ -67,7 +69,12 @@ impl Subscribe {
     {
         let parts = filter.try_into().map_err(Error::from);
         Self {
-            parts: parts.map(|filter| SubscribeParts { filter, start: StartAt::New, buffer: STREAM_BUFFER }),
+            parts: parts.map(|filter| SubscribeParts {
+                filter,
+                start: StartAt::New,
+                buffer: STREAM_BUFFER,
+                incarnation: None,
+            }),
         }
     }
 
@@ -75,6 +82,29 @@ impl Subscribe {
     pub fn from(mut self, start: StartAt) -> Self {
         if let Ok(parts) = &mut self.parts {
             parts.start = start;
+        }
+        self
+    }
+
+    /// The log that the start is of, by what `incarnation` of the bus said when the position was kept: in another, as in a file
+    /// that was restored from a backup, the same sequences are given to other events, and it is refused as
+    /// [`ErrorKind::OtherIncarnation`]. Without it only a position beyond the end is told.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// use rowbus::{ErrorKind, InMemBus, Messenger, StartAt, Subscribe};
+    ///
+    /// let (bus, other) = (InMemBus::new(), InMemBus::new());
+    /// let kept = (bus.incarnation(), 1);
+    /// let replay = || Subscribe::to("orders.>").from(StartAt::Sequence(kept.1)).of_incarnation(&*kept.0);
+    /// assert!(bus.subscribe(replay()).await.is_ok());
+    /// let error = other.subscribe(replay()).await.err().unwrap();
+    /// assert_eq!(error.kind(), ErrorKind::OtherIncarnation);
+    /// # Ok(()) }
+    /// ```
+    pub fn of_incarnation(mut self, incarnation: impl Into<Box<str>>) -> Self {
+        if let Ok(parts) = &mut self.parts {
+            parts.incarnation = Some(incarnation.into());
         }
         self
     }
@@ -98,6 +128,19 @@ impl Subscribe {
     /// The first mistake made while building.
     pub fn into_parts(self) -> Result<SubscribeParts> {
         self.parts
+    }
+}
+
+impl SubscribeParts {
+    /// For a backend: whether the start may be of the log that this incarnation names.
+    ///
+    /// # Errors
+    /// `OtherIncarnation`.
+    pub fn check_incarnation(&self, there: &str) -> Result<()> {
+        match &self.incarnation {
+            Some(asked) if **asked != *there => Err(Error::other_incarnation(asked, there)),
+            _ => Ok(()),
+        }
     }
 }
 

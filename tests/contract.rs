@@ -30,8 +30,28 @@ mod inmem {
         expected.deduplication = true;
         expected.expect_last = true;
         expected.waits_for_servers = true;
+        expected.logged = true;
+        expected.shared_queue = true;
+        expected.takes_over = true;
         expected.jobs = true;
         expected.consumers = true;
+        expected.releases = true;
+        expected.duplicates_before_expectations = true;
+        expected.duplicates_in_batches = true;
+        expected.cumulative_consumers = true;
+        expected.backing_off_apart = true;
+        expected.failure_history = true;
+        expected.dead_letters_in_one_step = true;
+        expected.requeue = true;
+        expected.job_info = true;
+        expected.job_cancellation = true;
+        expected.job_priorities = true;
+        expected.job_keys = true;
+        expected.job_uniqueness = true;
+        expected.job_expiry = true;
+        expected.job_pauses = true;
+        expected.free_releases = true;
+        expected.fair_subjects = true;
         assert_eq!(InMemBus::new().capabilities(), expected);
     }
 
@@ -97,8 +117,28 @@ mod sqlite {
         expected.deduplication = true;
         expected.expect_last = true;
         expected.waits_for_servers = true;
+        expected.logged = true;
+        expected.shared_queue = true;
+        expected.takes_over = true;
         expected.jobs = true;
         expected.consumers = true;
+        expected.releases = true;
+        expected.duplicates_before_expectations = true;
+        expected.duplicates_in_batches = true;
+        expected.cumulative_consumers = true;
+        expected.backing_off_apart = true;
+        expected.failure_history = true;
+        expected.dead_letters_in_one_step = true;
+        expected.requeue = true;
+        expected.job_info = true;
+        expected.job_cancellation = true;
+        expected.job_priorities = true;
+        expected.job_keys = true;
+        expected.job_uniqueness = true;
+        expected.job_expiry = true;
+        expected.job_pauses = true;
+        expected.free_releases = true;
+        expected.fair_subjects = true;
         assert_eq!(bus.capabilities(), expected);
         bus.close().await.unwrap();
     }
@@ -133,3 +173,34 @@ mod sqlite {
         bus.close().await.unwrap();
     }
 }
+
+#[cfg(all(feature = "nats", feature = "testing"))]
+#[path = "contract/nats_core.rs"]
+mod nats_core;
+
+#[cfg(all(feature = "nats", feature = "testing"))]
+mod nats {
+    use rowbus::NatsBus;
+    use rowbus::testing::NatsServer;
+
+    use super::*;
+
+    /// Room for what the protocol needs beside a message of 1 MiB.
+    const ROOM: usize = 2 << 20;
+
+    /// Two buses on one server, as two programs have them.
+    async fn fixture() -> Fixture {
+        let Some(server) = NatsServer::builder().max_payload(ROOM).start() else {
+            return Fixture::skip("there is no nats-server");
+        };
+        let bus = NatsBus::connect(&server.url()).await.unwrap();
+        let other = NatsBus::connect(&server.url()).await.unwrap();
+        Fixture::new(bus).also(Arc::new(other)).guard(server)
+    }
+
+    suite!(fixture);
+}
+
+#[cfg(all(feature = "nats", feature = "testing"))]
+#[path = "contract/nats_jetstream.rs"]
+mod nats_jetstream;

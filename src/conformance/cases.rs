@@ -174,6 +174,7 @@ macro_rules! __conformance_cases {
                 an_expired_job_is_a_dead_letter_and_never_run
                 enqueueing_a_batch_is_all_or_none_and_in_order
                 a_released_job_is_run_again_and_the_attempt_does_not_count
+                what_jobs_cannot_have_is_unsupported_before_anything_is_enqueued
             }
             job_replies {
                 the_replies_of_a_job_are_for_whoever_asks_from_the_first_part_on
@@ -195,6 +196,7 @@ macro_rules! __conformance_cases {
             }
             consumers {
                 where_consumers_are_not_kept_they_are_unsupported
+                where_consumers_are_not_cumulative_they_are_unsupported
                 a_new_consumer_begins_where_it_was_told
                 a_start_beyond_the_end_makes_no_consumer
                 a_consumer_gets_what_any_of_its_filters_matches_and_nothing_else
@@ -228,6 +230,10 @@ macro_rules! __conformance_cases {
                 a_nack_comes_again_after_the_consumers_backoff
                 a_nack_without_a_delay_comes_again_and_does_not_spin
                 a_failure_may_say_when_its_event_comes_again
+                what_is_released_comes_again_at_once_and_the_delivery_does_not_count
+                what_is_released_is_pending_and_waits_out_no_pause
+                an_inbox_with_a_limit_takes_no_more_than_that
+                what_a_cumulative_member_releases_comes_again_when_it_has_left
                 what_waits_out_a_backoff_holds_up_nobody
                 info_tells_held_redelivered_and_backing_off_apart
                 info_counts_what_is_pending_and_how_far_it_is_behind

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::consuming::{
-    HOUR, acked_texts, assert_idle, consumers, cumulative, delivery, entry, explicit, info, open,
+    HOUR, acked_texts, assert_idle, consumers, cumulative, delivery, entry, explicit, info, open, policies,
 };
 use super::fixture::Fixture;
 use super::support::{from, kind, messages, numbers, publish_numbers, text_of};
@@ -21,6 +21,15 @@ pub(super) async fn where_consumers_are_not_kept_they_are_unsupported(fixture: &
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
         Ok(bus) => assert_eq!(kind(bus.consumer(explicit()).await), ErrorKind::Unsupported),
     }
+}
+
+pub(super) async fn where_consumers_are_not_cumulative_they_are_unsupported(fixture: &Fixture) {
+    let Some([bus, _]) = consumers(fixture) else { return };
+    if fixture.bus.capabilities().cumulative_consumers {
+        return;
+    }
+    assert_eq!(kind(bus.consumer(cumulative()).await), ErrorKind::Unsupported);
+    assert_eq!(kind(bus.consumer_info("c").await), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_new_consumer_begins_where_it_was_told(fixture: &Fixture) {
@@ -45,7 +54,7 @@ pub(super) async fn a_new_consumer_begins_where_it_was_told(fixture: &Fixture) {
     ];
     let mut inboxes = Vec::new();
     for (name, start, expected) in starts {
-        for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+        for policy in policies(fixture) {
             let name = format!("{name}-{policy}");
             let consumer = Consumer::durable(name).filter("a.*").ack_policy(policy);
             let consumer = if let Some(start) = start { consumer.from(start) } else { consumer };
@@ -71,7 +80,7 @@ pub(super) async fn a_start_beyond_the_end_makes_no_consumer(fixture: &Fixture) 
 
 pub(super) async fn a_consumer_gets_what_any_of_its_filters_matches_and_nothing_else(fixture: &Fixture) {
     let Some([bus, _]) = consumers(fixture) else { return };
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let name = format!("c-{policy}");
         let start = StartAt::New;
         let several = Consumer::durable(name).filter("a.*.paid").filter("b.>").filter("c").from(start);
@@ -107,7 +116,7 @@ pub(super) async fn a_delivery_is_the_event_as_it_was_published(fixture: &Fixtur
 pub(super) async fn a_reopened_consumer_goes_on_behind_what_it_acknowledged(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..6).await;
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let consumer = || Consumer::durable(policy.as_str()).filter("a").ack_policy(policy);
         let mut inbox = open(&bus, consumer()).await;
         assert_eq!(acked_texts(&mut inbox, 2).await, numbers(0..2));
@@ -142,7 +151,7 @@ pub(super) async fn options_that_are_not_given_stay_and_changed_ones_are_for_all
 
 pub(super) async fn other_filters_count_from_the_position_on(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let consumer = || Consumer::durable(policy.as_str()).ack_policy(policy);
         let mut inbox = open(&bus, consumer().filter("a").from(StartAt::New)).await;
         for (subject, payload) in [("b", "b before"), ("a", "a before")] {

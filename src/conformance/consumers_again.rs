@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 
 use super::consuming::{
-    HOUR, acked_texts, any, assert_lost, consumers, deliveries, delivery, explicit, info, open, short,
+    HOUR, acked_texts, any, assert_lost, consumers, cumulative, deliveries, delivery, explicit, info, open,
+    short,
 };
 use super::fixture::Fixture;
 use super::support::{numbers, publish_numbers, text_of, within};
 use crate::delivery::Delivery;
+use crate::error::ErrorKind;
 use crate::handler::HandlerError;
 use crate::retry::Backoff;
 
@@ -57,6 +59,75 @@ pub(super) async fn a_delivery_that_was_extended_is_held_beyond_ack_wait(fixture
     assert_eq!((again.sequence(), again.attempt()), (lapses.sequence(), 2));
     again.ack().await.unwrap();
     extended.ack().await.unwrap();
+}
+
+pub(super) async fn what_is_released_comes_again_at_once_and_the_delivery_does_not_count(fixture: &Fixture) {
+    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    publish_numbers(&fixture.bus, "a", 0..1).await;
+    let consumer = || explicit().backoff(Backoff::fixed(HOUR));
+    let mut inboxes = [open(&bus, consumer()).await, open(&elsewhere, consumer()).await];
+    let (_, held) = any(&mut inboxes).await;
+    if !fixture.bus.capabilities().releases {
+        assert_eq!(held.release().await.unwrap_err().kind(), ErrorKind::Unsupported);
+        return held.ack().await.unwrap();
+    }
+    held.release().await.unwrap();
+    assert_lost(&held).await;
+    let (_, again) = any(&mut inboxes).await;
+    assert_eq!((again.sequence(), again.attempt(), again.is_redelivered()), (held.sequence(), 1, false));
+    again.ack().await.unwrap();
+    assert_eq!(info(&bus).await.num_pending, 0);
+}
+
+pub(super) async fn what_is_released_is_pending_and_waits_out_no_pause(fixture: &Fixture) {
+    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let has = fixture.bus.capabilities();
+    if !has.backing_off_apart || !has.releases {
+        return;
+    }
+    publish_numbers(&fixture.bus, "a", 0..3).await;
+    let mut inbox = open(&bus, explicit()).await;
+    inbox.limit(1);
+    delivery(&mut inbox).await.release().await.unwrap();
+    within(inbox.leave()).await.unwrap();
+    let info = info(&elsewhere).await;
+    assert_eq!((info.num_pending, info.num_backing_off, info.num_redelivered), (3, 0, 0));
+}
+
+pub(super) async fn an_inbox_with_a_limit_takes_no_more_than_that(fixture: &Fixture) {
+    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    publish_numbers(&fixture.bus, "a", 0..40).await;
+    let mut inbox = open(&bus, explicit()).await;
+    inbox.limit(20);
+    // They come quickly, and so more of them might be taken ahead.
+    assert_eq!(acked_texts(&mut inbox, 20).await, numbers(0..20));
+    assert!(within(inbox.next()).await.is_none());
+    assert_eq!(info(&elsewhere).await.num_pending, 20);
+    inbox.limit(1);
+    assert_eq!(acked_texts(&mut inbox, 1).await, numbers(20..21));
+    assert!(within(inbox.next()).await.is_none());
+    within(inbox.leave()).await.unwrap();
+}
+
+pub(super) async fn what_a_cumulative_member_releases_comes_again_when_it_has_left(fixture: &Fixture) {
+    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    if !fixture.bus.capabilities().releases {
+        return;
+    }
+    publish_numbers(&fixture.bus, "a", 0..2).await;
+    let mut first = open(&bus, cumulative().max_deliver(1)).await;
+    for text in ["0", "1"] {
+        let held = delivery(&mut first).await;
+        assert_eq!(text_of(&held), text);
+        held.release().await.unwrap();
+    }
+    first.leave().await.unwrap();
+    let mut second = open(&elsewhere, cumulative()).await;
+    for text in ["0", "1"] {
+        let again = delivery(&mut second).await;
+        assert_eq!((text_of(&again), again.attempt()), (text.to_owned(), 1));
+        again.ack().await.unwrap();
+    }
 }
 
 pub(super) async fn a_nack_with_a_delay_comes_again_after_it(fixture: &Fixture) {
@@ -124,6 +195,9 @@ pub(super) async fn a_failure_may_say_when_its_event_comes_again(fixture: &Fixtu
 
 pub(super) async fn what_waits_out_a_backoff_holds_up_nobody(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    if !fixture.bus.capabilities().backing_off_apart {
+        return;
+    }
     let acks = publish_numbers(&fixture.bus, "a", 0..200).await;
     let mut inbox = open(&bus, explicit().max_ack_pending(2).backoff(Backoff::fixed(HOUR))).await;
     for _ in 0..100 {
@@ -137,6 +211,9 @@ pub(super) async fn what_waits_out_a_backoff_holds_up_nobody(fixture: &Fixture) 
 
 pub(super) async fn info_tells_held_redelivered_and_backing_off_apart(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    if !fixture.bus.capabilities().backing_off_apart {
+        return;
+    }
     let acks = publish_numbers(&fixture.bus, "a", 0..4).await;
     fixture.bus.send(super::support::one_of_many("b", "of no concern")).await.unwrap();
     let mut inbox = open(&bus, explicit().max_ack_pending(2).backoff(short())).await;

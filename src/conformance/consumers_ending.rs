@@ -5,7 +5,8 @@ use std::task::Poll;
 
 use super::cancel::begin;
 use super::consuming::{
-    acked_texts, assert_idle, assert_inbox_ends, consumers, cumulative, delivery, explicit, info, open,
+    acked_texts, assert_idle, assert_inbox_ends, consumers, cumulative, delivery, explicit, in_order, info,
+    open, policies,
 };
 use super::fixture::Fixture;
 use super::support::{Chance, joined, kind, numbers, poll_once, publish_numbers, text_of, within};
@@ -17,8 +18,9 @@ use crate::subscribe::StartAt;
 pub(super) async fn close_ends_every_inbox(fixture: &Fixture) {
     let Some([bus, _]) = consumers(fixture) else { return };
     let mut waiting = Vec::new();
-    for consumer in [explicit(), Consumer::durable("d").ack_policy(crate::AckPolicy::Cumulative), explicit()]
-    {
+    let others = policies(fixture);
+    let others = others.iter().map(|policy| Consumer::durable(policy.as_str()).ack_policy(*policy));
+    for consumer in others.chain([explicit(), explicit()]) {
         let mut inbox = open(&bus, consumer.filter("silence")).await;
         assert_idle(&mut inbox).await;
         waiting.push(tokio::spawn(async move { assert_inbox_ends(&mut inbox).await }));
@@ -37,10 +39,13 @@ pub(super) async fn after_close_every_verb_of_consumers_is_closed(fixture: &Fixt
     publish_numbers(&fixture.bus, "a", 0..2).await;
     let mut inbox = open(&bus, explicit()).await;
     let held = delivery(&mut inbox).await;
-    let mut in_order = open(&bus, Consumer::durable("d").ack_policy(crate::AckPolicy::Cumulative)).await;
-    let first = delivery(&mut in_order).await;
+    let mut firsts = Vec::new();
+    for policy in policies(fixture) {
+        let mut inbox = open(&bus, Consumer::durable(policy.as_str()).ack_policy(policy)).await;
+        firsts.push((delivery(&mut inbox).await, inbox));
+    }
     within(fixture.bus.close()).await.unwrap();
-    for held in [held, first] {
+    for held in firsts.iter().map(|(first, _)| first).chain([&held]) {
         assert_eq!(kind(within(held.ack()).await), ErrorKind::Closed);
         assert_eq!(kind(within(held.nack(None)).await), ErrorKind::Closed);
         assert_eq!(kind(within(held.fail(HandlerError::new("late"))).await), ErrorKind::Closed);
@@ -60,8 +65,8 @@ pub(super) async fn after_close_every_verb_of_consumers_is_closed(fixture: &Fixt
 
 pub(super) async fn dropping_the_future_of_the_next_delivery_loses_nothing(fixture: &Fixture) {
     let Some([bus, _]) = consumers(fixture) else { return };
-    for consumer in [explicit(), Consumer::durable("d").filter("a").ack_policy(crate::AckPolicy::Cumulative)]
-    {
+    for policy in policies(fixture) {
+        let consumer = Consumer::durable(policy.as_str()).filter("a").ack_policy(policy);
         let mut inbox = open(&bus, consumer.from(StartAt::New)).await;
         for number in 0..100 {
             assert_idle(&mut inbox).await;
@@ -118,7 +123,7 @@ pub(super) async fn dropping_the_future_that_opens_a_consumer_holds_nothing_back
 }
 
 pub(super) async fn dropping_the_future_of_a_leave_leaves_the_consumer(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..2).await;
     let mut inbox = open(&bus, cumulative()).await;
     assert_eq!(acked_texts(&mut inbox, 1).await, ["0"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::consuming::{
-    HOUR, acked_texts, assert_idle, assert_lost, consumers, cumulative, deliveries, delivery, info, open,
+    HOUR, acked_texts, assert_idle, assert_lost, cumulative, deliveries, delivery, in_order, info, open,
     short, texts_of,
 };
 use super::dead::letters;
@@ -17,7 +17,7 @@ use crate::inbox::Inbox;
 use crate::retry::Backoff;
 
 pub(super) async fn a_cumulative_ack_counts_for_everything_before(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..10).await;
     let mut inbox = open(&bus, cumulative()).await;
     let held = deliveries(&mut inbox, 6).await;
@@ -55,7 +55,7 @@ async fn relay(fixture: &Fixture, [bus, elsewhere]: &[Arc<dyn Durable>; 2]) -> (
 pub(super) async fn another_member_takes_over_behind_the_ack_floor_when_the_active_one_leaves(
     fixture: &Fixture,
 ) {
-    let Some(handles) = consumers(fixture) else { return };
+    let Some(handles) = in_order(fixture) else { return };
     for leaves in [true, false] {
         let ([active, mut standby], held) = relay(fixture, &handles).await;
         let takes_over = tokio::spawn(async move { (deliveries(&mut standby, 4).await, standby) });
@@ -76,7 +76,7 @@ pub(super) async fn another_member_takes_over_behind_the_ack_floor_when_the_acti
 }
 
 pub(super) async fn those_who_stand_by_get_nothing_while_the_active_member_has_its_place(fixture: &Fixture) {
-    let Some(handles) = consumers(fixture) else { return };
+    let Some(handles) = in_order(fixture) else { return };
     let ([mut active, mut standby], _) = relay(fixture, &handles).await;
     for number in 5..30 {
         publish_numbers(&fixture.bus, "a", number..number + 1).await;
@@ -90,7 +90,7 @@ pub(super) async fn those_who_stand_by_get_nothing_while_the_active_member_has_i
 }
 
 pub(super) async fn a_standby_that_leaves_disturbs_nobody(fixture: &Fixture) {
-    let Some(handles) = consumers(fixture) else { return };
+    let Some(handles) = in_order(fixture) else { return };
     let ([mut active, standby], held) = relay(fixture, &handles).await;
     standby.leave().await.unwrap();
     held.ack().await.unwrap();
@@ -98,7 +98,7 @@ pub(super) async fn a_standby_that_leaves_disturbs_nobody(fixture: &Fixture) {
 }
 
 pub(super) async fn a_cumulative_nack_goes_back_to_its_event_and_keeps_the_order(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..4).await;
     let mut inbox = open(&bus, cumulative().backoff(Backoff::fixed(HOUR))).await;
     let first = deliveries(&mut inbox, 3).await;
@@ -127,7 +127,7 @@ pub(super) async fn a_cumulative_nack_goes_back_to_its_event_and_keeps_the_order
 }
 
 pub(super) async fn a_cumulative_nack_comes_again_after_the_consumers_backoff(fixture: &Fixture) {
-    let Some([bus, _]) = consumers(fixture) else { return };
+    let Some([bus, _]) = in_order(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..2).await;
     let mut inbox = open(&bus, cumulative().backoff(short())).await;
     for attempt in 1..4 {
@@ -145,7 +145,7 @@ pub(super) async fn a_cumulative_nack_comes_again_after_the_consumers_backoff(fi
 }
 
 pub(super) async fn a_cumulative_consumer_told_to_goes_on_behind_a_dead_letter(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..5).await;
     let consumer = || cumulative().on_failure(OnFailure::DeadLetter).max_deliver(2).backoff(short());
     let mut inbox = open(&bus, consumer()).await;
@@ -173,7 +173,7 @@ pub(super) async fn a_cumulative_consumer_told_to_goes_on_behind_a_dead_letter(f
 }
 
 pub(super) async fn dropping_the_future_that_opens_a_cumulative_consumer_takes_no_place(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..2).await;
     let mut chance = super::support::Chance(20);
     for _ in 0..100 {
@@ -185,7 +185,7 @@ pub(super) async fn dropping_the_future_that_opens_a_cumulative_consumer_takes_n
 }
 
 pub(super) async fn giving_up_on_an_event_does_not_count_for_those_before_it(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..6).await;
     let consumer = || cumulative().on_failure(OnFailure::DeadLetter);
     let mut inbox = open(&bus, consumer()).await;

@@ -1,12 +1,12 @@
 //! Consumers that are moved, paused and deleted, and events that are gone.
 
 use super::consuming::{
-    acked_texts, assert_idle, assert_inbox_ends, assert_lost, consumers, cumulative, deliveries, delivery,
-    entry, explicit, failure, info, last_failure, open,
+    acked_texts, assert_idle, assert_inbox_ends, assert_lost, consumers, deliveries, delivery, entry,
+    explicit, failure, info, last_failure, open, policies,
 };
 use super::fixture::Fixture;
 use super::support::{from, joined, kind, messages, numbers, publish_numbers, text_of, within};
-use crate::consumer::{AckPolicy, Consumer};
+use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::ext::MessengerExt;
 use crate::inbox::Inbox;
@@ -39,7 +39,7 @@ async fn failure_behind_what_is_lost(inbox: &mut Inbox) -> Error {
 
 pub(super) async fn a_consumer_is_moved_back_and_forward_while_it_is_open(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let name = policy.as_str();
         let acks = publish_numbers(&fixture.bus, name, 0..6).await;
         let log = messages(&mut from(&fixture.bus, name, StartAt::Oldest).await, 6).await;
@@ -76,7 +76,7 @@ pub(super) async fn a_consumer_is_moved_back_and_forward_while_it_is_open(fixtur
 pub(super) async fn what_members_hold_is_lost_when_their_consumer_is_moved(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..3).await;
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let name = policy.as_str();
         let mut inbox = open(&bus, Consumer::durable(name).filter("a").ack_policy(policy)).await;
         let held = deliveries(&mut inbox, 3).await;
@@ -121,7 +121,7 @@ pub(super) async fn a_move_beyond_the_end_is_cursor_ahead_and_changes_nothing(fi
 
 pub(super) async fn nothing_is_delivered_while_a_consumer_is_paused(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let name = policy.as_str();
         let consumer = || Consumer::durable(name).filter("a").ack_policy(policy).from(StartAt::New);
         let mut inbox = open(&bus, consumer()).await;
@@ -150,7 +150,7 @@ pub(super) async fn nothing_is_delivered_while_a_consumer_is_paused(fixture: &Fi
 
 pub(super) async fn deleting_a_consumer_ends_its_inboxes_with_not_found(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         publish_numbers(&fixture.bus, "a", 0..1).await;
         let consumer = || explicit().ack_policy(policy);
         let mut inbox = open(&bus, consumer()).await;
@@ -200,7 +200,8 @@ pub(super) async fn consumers_are_listed_by_name(fixture: &Fixture) {
 pub(super) async fn events_that_are_gone_before_a_consumer_got_them_are_one_gap(fixture: &Fixture) {
     let Some([bus, elsewhere]) = consumers(fixture) else { return };
     let Some(forget_through) = &fixture.forget_through else { return };
-    for consumer in [explicit, cumulative] {
+    for policy in policies(fixture) {
+        let consumer = || explicit().ack_policy(policy);
         let acks = publish_numbers(&fixture.bus, "a", 0..10).await;
         let mut inbox = open(&bus, consumer().from(StartAt::Sequence(acks[0].sequence))).await;
         assert_eq!(acked_texts(&mut inbox, 2).await, numbers(0..2));
@@ -226,7 +227,7 @@ pub(super) async fn a_new_consumer_that_begins_at_what_is_gone_has_a_gap_only_if
     let Some(forget_through) = &fixture.forget_through else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..4).await;
     forget_through(acks[1].sequence).await;
-    for policy in [AckPolicy::Explicit, AckPolicy::Cumulative] {
+    for policy in policies(fixture) {
         let named = Consumer::durable(format!("named-{policy}")).ack_policy(policy).filter("a");
         let mut inbox = open(&bus, named.from(StartAt::Sequence(acks[0].sequence))).await;
         let gap = ErrorKind::Gap { first: acks[0].sequence, last: acks[1].sequence };

@@ -1,7 +1,7 @@
 //! Cumulative consumers that stop in front of what they cannot handle.
 
 use super::consuming::{
-    acked_texts, assert_idle, assert_lost, consumers, cumulative, delivery, info, last_failure, open, short,
+    acked_texts, assert_idle, assert_lost, cumulative, delivery, in_order, info, last_failure, open, short,
 };
 use super::dead::letters;
 use super::fixture::Fixture;
@@ -11,7 +11,7 @@ use crate::handler::HandlerError;
 use crate::subscribe::StartAt;
 
 pub(super) async fn a_consumer_that_gives_up_stops_in_front_of_its_event(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..3).await;
     let mut inbox = open(&bus, cumulative()).await;
     assert_eq!(acked_texts(&mut inbox, 1).await, ["0"]);
@@ -32,7 +32,7 @@ pub(super) async fn a_consumer_that_gives_up_stops_in_front_of_its_event(fixture
 }
 
 pub(super) async fn a_terminated_event_stops_its_consumer_with_the_reason(fixture: &Fixture) {
-    let Some([bus, _]) = consumers(fixture) else { return };
+    let Some([bus, _]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..1).await;
     let mut inbox = open(&bus, cumulative()).await;
     delivery(&mut inbox).await.term("cannot be read").await.unwrap();
@@ -43,7 +43,7 @@ pub(super) async fn a_terminated_event_stops_its_consumer_with_the_reason(fixtur
 }
 
 pub(super) async fn a_cumulative_consumer_stops_when_max_deliver_is_reached(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..2).await;
     let mut inbox = open(&bus, cumulative().max_deliver(3).backoff(short())).await;
     for attempt in 1..=3 {
@@ -62,7 +62,7 @@ pub(super) async fn a_cumulative_consumer_stops_when_max_deliver_is_reached(fixt
 }
 
 pub(super) async fn those_who_stand_by_go_on_when_a_stopped_consumer_is_resumed(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     publish_numbers(&fixture.bus, "a", 0..3).await;
     let mut active = open(&bus, cumulative()).await;
     let first = delivery(&mut active).await;
@@ -80,7 +80,7 @@ pub(super) async fn those_who_stand_by_go_on_when_a_stopped_consumer_is_resumed(
 }
 
 pub(super) async fn a_stopped_consumer_that_is_moved_goes_on(fixture: &Fixture) {
-    let Some([bus, elsewhere]) = consumers(fixture) else { return };
+    let Some([bus, elsewhere]) = in_order(fixture) else { return };
     let acks = publish_numbers(&fixture.bus, "a", 0..3).await;
     let mut inbox = open(&bus, cumulative()).await;
     delivery(&mut inbox).await.term("no").await.unwrap();

@@ -25,6 +25,17 @@ pub(super) fn consumers(fixture: &Fixture) -> Option<[Arc<dyn Durable>; 2]> {
     durable(fixture).filter(|_| fixture.bus.capabilities().consumers)
 }
 
+/// The same, where they may be cumulative.
+pub(super) fn in_order(fixture: &Fixture) -> Option<[Arc<dyn Durable>; 2]> {
+    consumers(fixture).filter(|_| fixture.bus.capabilities().cumulative_consumers)
+}
+
+/// The ways to acknowledge that the backend has.
+pub(super) fn policies(fixture: &Fixture) -> Vec<AckPolicy> {
+    let cumulative = fixture.bus.capabilities().cumulative_consumers;
+    [AckPolicy::Explicit].into_iter().chain(cumulative.then_some(AckPolicy::Cumulative)).collect()
+}
+
 /// A consumer `c` of `a`, of which each delivery is acknowledged on its own.
 pub(super) fn explicit() -> Consumer {
     Consumer::durable("c").filter("a")

@@ -57,7 +57,7 @@ pub(super) async fn of_concurrent_messages_with_the_same_id_one_is_published(fix
 
 pub(super) async fn a_duplicate_inside_a_batch_is_not_published(fixture: &Fixture) {
     let capabilities = fixture.bus.capabilities();
-    if !capabilities.deduplication || !capabilities.atomic_batches {
+    if !capabilities.duplicates_in_batches || !capabilities.atomic_batches {
         return;
     }
     let mut stream = fixture.bus.stream("a").await.unwrap();
@@ -94,7 +94,7 @@ pub(super) async fn the_id_of_a_message_that_was_refused_is_free(fixture: &Fixtu
 
 pub(super) async fn a_duplicate_is_one_whatever_sequence_it_expects(fixture: &Fixture) {
     let capabilities = fixture.bus.capabilities();
-    if !capabilities.deduplication || !capabilities.expect_last {
+    if !capabilities.duplicates_before_expectations || !capabilities.expect_last {
         return;
     }
     let first = fixture.bus.send(with_id("once", "1").expect_last(0)).await.unwrap();

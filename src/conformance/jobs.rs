@@ -8,8 +8,8 @@ use chrono::{TimeDelta, Utc};
 
 use super::fixture::Fixture;
 use super::support::{
-    Gate, ask, asked, durable, heard, heard_all, kind, reply_text, serve_echo, serve_telling, subject, told,
-    within,
+    Gate, ask, asked, assert_state, durable, fares, heard, heard_all, kind, reply_text, serve_echo,
+    serve_telling, subject, told, within,
 };
 use crate::call::Call;
 use crate::defaults::MAX_PAYLOAD;
@@ -42,7 +42,7 @@ pub(super) async fn a_job_is_run_once_and_its_reply_is_kept(fixture: &Fixture) {
         let job = Job::new("a", number.to_string()).header("Number", &number.to_string());
         enqueued.push(jobs.enqueue(job).await.unwrap());
     }
-    assert_eq!(enqueued[0].info().await.unwrap().state, JobState::Ready);
+    assert_state(fixture, &jobs, &enqueued[0], JobState::Ready).await;
     let (tell, mut calls) = told();
     let handle = move |call: Call| {
         tell.send((asked(&call), call.id().to_owned(), call.headers().get("Number").map(str::to_owned)))
@@ -58,9 +58,10 @@ pub(super) async fn a_job_is_run_once_and_its_reply_is_kept(fixture: &Fixture) {
         }
         let reply = within(elsewhere.reply(job.id().clone())).await.unwrap();
         assert_eq!(reply_text(&reply), format!("did {number}"));
-        let info = elsewhere.job(job.id().clone()).await.unwrap();
-        assert_eq!((info.id, info.state, info.attempt), (job.id().clone(), JobState::Done, 1));
-        assert!(info.finished_at >= Some(info.created_at) && info.failures.is_empty());
+        if let Some(info) = fares(fixture, &elsewhere, job).await {
+            assert_eq!((info.id, info.state, info.attempt), (job.id().clone(), JobState::Done, 1));
+            assert!(info.finished_at >= Some(info.created_at) && info.failures.is_empty());
+        }
     }
     service.stop().await.unwrap();
     let mut handled = heard_all(&mut calls, 20).await;
@@ -99,9 +100,10 @@ pub(super) async fn a_job_is_not_run_before_its_time(fixture: &Fixture) {
     }
     jobs.enqueue(Job::new("a", "past").run_at(Utc::now() - TimeDelta::days(1))).await.unwrap();
     assert_eq!(heard(&mut calls).await.0, "past");
-    let info = never.info().await.unwrap();
-    assert_eq!((info.state, info.attempt), (JobState::Scheduled, 0));
-    assert_eq!(info.run_at, Some(info.created_at + HOUR));
+    if let Some(info) = fares(fixture, &jobs, &never).await {
+        assert_eq!((info.state, info.attempt), (JobState::Scheduled, 0));
+        assert_eq!(info.run_at, Some(info.created_at + HOUR));
+    }
     service.stop().await.unwrap();
 }
 
@@ -109,6 +111,9 @@ pub(super) async fn of_a_subject_the_higher_priority_is_first_and_then_the_older
     let Some([jobs, elsewhere]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_priorities {
+        return;
+    }
     for (number, priority) in [0, 5, -3, 5, 0, i32::MAX, i32::MIN].into_iter().enumerate() {
         let bus = [&jobs, &elsewhere][number % 2];
         bus.enqueue(Job::new("a", format!("{priority} {number}")).priority(priority)).await.unwrap();
@@ -123,6 +128,9 @@ pub(super) async fn a_wildcard_server_goes_round_the_subjects_that_wait(fixture:
     let Some([jobs, _]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().fair_subjects {
+        return;
+    }
     let mut batch = Vec::new();
     for subject in ["a.x", "a.y", "a.z"] {
         batch.extend((0..4).map(|_| Job::new(subject, subject).relaxed()));
@@ -141,6 +149,9 @@ pub(super) async fn a_job_whose_unique_key_is_pending_is_the_one_that_has_it(fix
     let Some([jobs, elsewhere]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_uniqueness {
+        return;
+    }
     let unique = || Job::new("a", "").unique("u");
     let first = jobs.enqueue(unique()).await.unwrap();
     let batch =
@@ -161,6 +172,9 @@ pub(super) async fn a_unique_key_may_be_for_a_time_or_for_ever(fixture: &Fixture
     let Some([jobs, elsewhere]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_uniqueness {
+        return;
+    }
     let service = serve_echo(&fixture.bus, "a").await;
     for (key, how_long) in [("for ever", Unique::Forever), ("for an hour", Unique::For(HOUR))] {
         let job = || Job::new("a", "").unique_as(key, how_long);
@@ -185,6 +199,9 @@ pub(super) async fn jobs_of_a_key_run_one_at_a_time_and_in_order(fixture: &Fixtu
     let Some([jobs, elsewhere]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_keys {
+        return;
+    }
     let running = Arc::new(AtomicUsize::new(0));
     let (tell, mut calls) = told();
     let mut services = Vec::new();
@@ -223,6 +240,9 @@ pub(super) async fn jobs_of_other_keys_do_not_wait(fixture: &Fixture) {
     let Some([jobs, _]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_keys {
+        return;
+    }
     let held = jobs.enqueue(Job::new("a", "held").key("k").delay(HOUR)).await.unwrap();
     let behind = jobs.enqueue(Job::new("a", "behind").key("k")).await.unwrap();
     jobs.enqueue(Job::new("a", "another key").key("l")).await.unwrap();
@@ -239,6 +259,9 @@ pub(super) async fn what_waits_on_a_paused_subject_is_begun_when_it_is_resumed(f
     let Some([jobs, elsewhere]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_pauses {
+        return;
+    }
     elsewhere.pause(subject("a.x")).await.unwrap();
     let (service, mut calls) = serve_telling(&fixture.bus, Serve::on("a.*").concurrency(1)).await;
     let (direct, mut direct_calls) = serve_telling(fixture.second(), Serve::on("a.x")).await;
@@ -275,6 +298,9 @@ pub(super) async fn an_expired_job_is_a_dead_letter_and_never_run(fixture: &Fixt
     let Some([jobs, _]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().job_expiry {
+        return;
+    }
     let expired = jobs.enqueue(Job::new("a", "expired").expires_in(Duration::from_millis(2))).await.unwrap();
     let error = within(expired.reply()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handler);
@@ -325,6 +351,9 @@ pub(super) async fn a_released_job_is_run_again_and_the_attempt_does_not_count(f
     let Some([jobs, _]) = durable(fixture) else {
         return;
     };
+    if !fixture.bus.capabilities().free_releases {
+        return;
+    }
     let job = jobs.enqueue(Job::new("a", "").max_attempts(1)).await.unwrap();
     let gate = Gate::shut();
     let (tell, mut calls) = told();
@@ -346,5 +375,41 @@ pub(super) async fn a_released_job_is_run_again_and_the_attempt_does_not_count(f
     let handle = |call: Call| async move { Ok(call.attempt().to_string()) };
     let service = fixture.second().serve("a", handle).await.unwrap();
     assert_eq!(reply_text(&within(job.reply()).await.unwrap()), "4");
+    service.stop().await.unwrap();
+}
+
+pub(super) async fn what_jobs_cannot_have_is_unsupported_before_anything_is_enqueued(fixture: &Fixture) {
+    let Some([jobs, elsewhere]) = durable(fixture) else {
+        return;
+    };
+    let has = fixture.bus.capabilities();
+    let job = || Job::new("a", "not to be run");
+    let asked_for = [
+        (has.job_priorities, job().priority(1)),
+        (has.job_keys, job().key("k")),
+        (has.job_uniqueness, job().unique("u")),
+        (has.job_uniqueness, job().unique_as("u", Unique::Forever)),
+        (has.job_expiry, job().expires_in(HOUR)),
+    ];
+    for (_, wanted) in asked_for.into_iter().filter(|(supported, _)| !supported) {
+        assert_eq!(kind(jobs.enqueue(wanted.clone()).await), ErrorKind::Unsupported);
+        assert_eq!(kind(elsewhere.enqueue_all([job(), wanted]).await), ErrorKind::Unsupported);
+    }
+    let next = jobs.enqueue(Job::new("a", "next")).await.unwrap();
+    if !has.job_info {
+        assert_eq!(kind(next.info().await), ErrorKind::Unsupported);
+    }
+    if !has.job_cancellation {
+        assert_eq!(kind(next.cancel().await), ErrorKind::Unsupported);
+    }
+    if !has.job_pauses {
+        assert_eq!(kind(jobs.pause(subject("a")).await), ErrorKind::Unsupported);
+        assert_eq!(kind(jobs.resume(subject("a")).await), ErrorKind::Unsupported);
+    }
+    if !has.requeue {
+        assert_eq!(kind(jobs.requeue(super::dead::of("a")).await), ErrorKind::Unsupported);
+    }
+    let (service, mut calls) = serve_telling(&fixture.bus, Serve::on("a").concurrency(1)).await;
+    assert_eq!(heard(&mut calls).await, "next");
     service.stop().await.unwrap();
 }

@@ -18,6 +18,11 @@ pub(super) type Factory = Box<dyn FnOnce() -> LocalFuture<'static, Fixture> + Se
 
 pub(super) type Case = fn(&Fixture) -> LocalFuture<'_, ()>;
 
+#[allow(clippy::print_stderr, reason = "what is not run is told where a test tells it")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Runs a case on a thread and a runtime of its own, so that a backend that blocks its caller's thread is
 /// found out as well.
 ///
@@ -32,6 +37,10 @@ pub(super) fn run(name: &'static str, factory: Factory, case: Case) {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let fixture = factory().await;
+            if let Some(why) = &fixture.skipped {
+                say(&format!("SKIPPED: {name}: {why}"));
+                return;
+            }
             case(&fixture).await;
             for bus in fixture.handles() {
                 bus.close().await.expect("a bus closes after its case");

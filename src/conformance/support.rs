@@ -18,6 +18,7 @@ use crate::durable::Durable;
 use crate::error::{ErrorKind, Result};
 use crate::ext::MessengerExt;
 use crate::handler::handler_fn;
+use crate::job_handle::{JobHandle, JobInfo, JobState};
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::publish::{PubAck, Publish};
@@ -255,4 +256,24 @@ pub(super) async fn joined<T>(task: JoinHandle<T>) -> T {
 pub(super) fn durable(fixture: &Fixture) -> Option<[Arc<dyn Durable>; 2]> {
     let jobs = fixture.bus.capabilities().jobs;
     jobs.then(|| fixture.handles().map(|bus| bus.as_durable().expect("a bus with jobs is durable")))
+}
+
+/// How a job fares, where the backend tells.
+pub(super) async fn fares(fixture: &Fixture, jobs: &Arc<dyn Durable>, job: &JobHandle) -> Option<JobInfo> {
+    if !fixture.bus.capabilities().job_info {
+        return None;
+    }
+    Some(jobs.job(job.id().clone()).await.unwrap())
+}
+
+/// The same as its state.
+pub(super) async fn assert_state(
+    fixture: &Fixture,
+    jobs: &Arc<dyn Durable>,
+    job: &JobHandle,
+    state: JobState,
+) {
+    if let Some(info) = fares(fixture, jobs, job).await {
+        assert_eq!(info.state, state);
+    }
 }

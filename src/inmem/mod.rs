@@ -14,6 +14,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -89,6 +90,11 @@ impl InMemBus {
     /// Options for a new bus.
     pub fn builder() -> InMemBuilder {
         InMemBuilder::default()
+    }
+
+    /// What tells this log from any other, for who keeps positions; see [`Subscribe::of_incarnation`](crate::Subscribe::of_incarnation).
+    pub fn incarnation(&self) -> String {
+        self.handles.shared.incarnation().to_owned()
     }
 
     /// Takes every event up to this sequence out of the log, as retention does on other backends: to test
@@ -237,8 +243,28 @@ impl Messenger for InMemBus {
             deduplication: true,
             expect_last: true,
             waits_for_servers: true,
+            logged: true,
+            shared_queue: true,
+            takes_over: true,
             jobs: true,
             consumers: true,
+            duplicates_before_expectations: true,
+            duplicates_in_batches: true,
+            cumulative_consumers: true,
+            backing_off_apart: true,
+            failure_history: true,
+            dead_letters_in_one_step: true,
+            requeue: true,
+            job_info: true,
+            job_cancellation: true,
+            job_priorities: true,
+            job_keys: true,
+            job_uniqueness: true,
+            job_expiry: true,
+            job_pauses: true,
+            free_releases: true,
+            fair_subjects: true,
+            releases: true,
         }
     }
 }

@@ -47,7 +47,7 @@ impl Source for Reader {
         self.mailbox.poll(cx).map(|letter| match letter? {
             Letter::Message(message) => Some(Ok(message)),
             Letter::Overflow(dropped) => Some(Err(Error::overflow(dropped))),
-            Letter::Failed(error) => Some(Err(error)),
+            Letter::Told(error) | Letter::Failed(error) => Some(Err(error)),
             // Nobody leads this mailbox to the log.
             Letter::Behind(_) => None,
         })

@@ -24,6 +24,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     max_payload: usize,
+    incarnation: String,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,12 @@ impl Shared {
     pub(super) fn new(log: Log, dedup: Dedup, clock: Arc<dyn Clock>, max_payload: usize) -> Self {
         let state =
             State { log, dedup, listeners: Trie::default(), next_listener: 0, ending: false, closed: false };
-        Self { state: Mutex::new(state), clock, max_payload }
+        let incarnation = uuid::Uuid::new_v4().to_string();
+        Self { state: Mutex::new(state), clock, max_payload, incarnation }
+    }
+
+    pub(super) fn incarnation(&self) -> &str {
+        &self.incarnation
     }
 
     pub(super) fn send(&self, parts: PublishParts) -> Result<PubAck> {
@@ -94,7 +100,8 @@ impl Shared {
     /// The backlog is taken and the listener added under one lock: nothing is missed between them, nor comes
     /// twice.
     pub(super) fn subscribe(self: &Arc<Self>, parts: SubscribeParts) -> Result<Reader> {
-        let SubscribeParts { filter, start, buffer } = parts;
+        parts.check_incarnation(&self.incarnation)?;
+        let SubscribeParts { filter, start, buffer, .. } = parts;
         let mut state = self.open_state()?;
         if state.ending {
             return Err(Error::closed());
@@ -126,6 +133,10 @@ impl Shared {
         let mut state = self.state();
         state.closed = true;
         state.log.forget_through(u64::MAX);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     /// Ends every stream; publishing goes on, for handlers that still finish.

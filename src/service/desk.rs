@@ -87,6 +87,8 @@ pub(crate) struct Finished {
 pub(crate) struct Settled {
     /// Of those that had finished, the tickets that had run out: they have changed nothing.
     pub(crate) stale: Vec<Ticket>,
+    /// Of those that had finished, the tickets that alone could not be written down: they are to be tried again a while later.
+    pub(crate) again: Vec<Ticket>,
     pub(crate) claimed: Vec<Claimed>,
     /// There may be more to take.
     pub(crate) more: bool,

@@ -31,6 +31,8 @@ pub(super) struct State {
     /// There may be something to take.
     pub(super) look: bool,
     pub(super) finished: Vec<Finished>,
+    /// What could not be written down while other things could.
+    pub(super) again: Vec<Finished>,
     /// Who wants to know whether what it finished counted.
     pub(super) told: HashMap<Ticket, oneshot::Sender<bool>>,
     pub(super) running: HashMap<Ticket, Running>,
@@ -255,6 +257,7 @@ impl Pump {
             state.error = state.error.take().or(error);
             state.told.clear();
             state.finished.clear();
+            state.again.clear();
             std::mem::take(&mut state.running)
         };
         for running in running.into_values() {
@@ -313,7 +316,10 @@ impl Pump {
     fn is_settled(&self) -> bool {
         let state = self.state();
         state.phase == Phase::Ended
-            || (state.running.is_empty() && state.finished.is_empty() && !state.settling)
+            || (state.running.is_empty()
+                && state.finished.is_empty()
+                && state.again.is_empty()
+                && !state.settling)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -76,7 +76,7 @@ impl Pump {
     fn has_step(&self) -> bool {
         let state = self.state();
         let takes = state.look && state.phase == Phase::Open && state.running.len() < self.serve.concurrency;
-        let ends = state.phase == Phase::Draining && state.running.is_empty();
+        let ends = state.phase == Phase::Draining && state.running.is_empty() && state.again.is_empty();
         !state.settling && (takes || ends || !state.finished.is_empty())
     }
 
@@ -115,7 +115,7 @@ impl Pump {
             let step = Step { finished: std::mem::take(&mut state.finished), most };
             return Some((Turn(Some(Arc::clone(self))), step));
         }
-        if state.phase == Phase::Draining && state.running.is_empty() {
+        if state.phase == Phase::Draining && state.running.is_empty() && state.again.is_empty() {
             state.phase = Phase::Ended;
             drop(state);
             self.progress.notify_waiters();
@@ -188,7 +188,7 @@ impl Pump {
                 }
             }
         }
-        Settled { stale, claimed: Vec::new(), more: true }
+        Settled { stale, more: true, ..Settled::default() }
     }
 
     /// Notes what became of a step, and gives what is to be begun.
@@ -204,8 +204,16 @@ impl Pump {
         let (mut told, mut begun) = (Vec::new(), Vec::with_capacity(settled.claimed.len()));
         let mut state = self.state();
         state.settling = false;
+        if !settled.again.is_empty() && state.phase != Phase::Ended {
+            let is_first = state.again.is_empty();
+            let later = finished.iter().filter(|finished| settled.again.contains(&finished.ticket));
+            state.again.extend(later.cloned());
+            if is_first {
+                self.runtime.spawn(Arc::clone(self).finish_again());
+            }
+        }
         if !state.told.is_empty() {
-            for finished in finished {
+            for finished in finished.iter().filter(|one| !settled.again.contains(&one.ticket)) {
                 if let Some(teller) = state.told.remove(&finished.ticket) {
                     told.push((teller, !settled.stale.contains(&finished.ticket)));
                 }
@@ -232,6 +240,17 @@ impl Pump {
         }
         self.progress.notify_waiters();
         begun
+    }
+
+    /// After a while, has what could not be written down be tried again.
+    async fn finish_again(self: Arc<Self>) {
+        tokio::time::sleep(AGAIN).await;
+        {
+            let mut state = self.state();
+            let again = std::mem::take(&mut state.again);
+            state.finished.extend(again);
+        }
+        self.kick();
     }
 
     /// Notes that it runs from here on; with the lock held, so that it can be cancelled before it is called.

@@ -1,24 +1,22 @@
 //! What a file holds, for reading only: files of any version, and copies that nobody may write.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use rusqlite::{Connection, OpenFlags};
-
-use crate::dead_letter::DeadLetter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::sqlite::connection::Opener;
 use crate::sqlite::filters::Filters;
 use crate::sqlite::identity::FileIdentity;
-use crate::sqlite::log::{Log, Start};
-use crate::sqlite::tables::history;
-use crate::sqlite::unfinished::beside;
-use crate::sqlite::work::dead;
-use crate::sqlite::{fault, schema, version};
+use crate::sqlite::log::{Gaps, Log, Start};
+use crate::sqlite::tables::events::Damaged;
+use crate::sqlite::{Backup, DeadLetters, backup, disk, schema, stats, version};
 use crate::subscribe::StartAt;
 
 /// The events and dead letters of a file, for reading only: of any version that this library can read, migrated or not; a
@@ -40,33 +38,34 @@ use crate::subscribe::StartAt;
 /// ```
 pub struct Archive {
     log: Arc<Log>,
+    opener: Opener,
     path: PathBuf,
+    still: Option<Arc<Still>>,
+    /// The file was not closed, and is read as a copy.
+    _copy: Option<stats::Copy>,
 }
 
 impl Archive {
     /// Opens the file.
     ///
     /// # Errors
-    /// `InvalidPath` if it is missing or no regular file, `NotFound` if it has no bus, `SchemaTooNew` if it takes a newer library
+    /// `InvalidPath` if it is missing or no regular file, `SchemaTooOld` if it has no bus, `SchemaTooNew` if it takes a newer library
     /// to read it, `NotADatabase`, `Corrupt`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         version::check(rusqlite::version_number())?;
-        let named = path.as_ref();
-        let refuse = |why: &str| Error::new(ErrorKind::InvalidPath, format!("{}: {why}", named.display()));
-        let path = std::fs::canonicalize(named).map_err(|error| refuse(&error.to_string()))?;
-        if !path.is_file() {
-            return Err(refuse("it is not a regular file"));
-        }
-        let opener = readable(&path)?;
+        let opened = stats::inspect(path.as_ref())?;
+        let path = opened.path.clone();
+        let still = opened.is_still.then(|| Arc::new(Still::of(&path)));
         let identity = FileIdentity::of(&path)?;
+        let (opener, copy) = opened.into_opener();
         // Whoever reads on is told of what cannot be read.
         let log = Log::open(&opener, identity, |_| {})?;
-        let archive = Self { log, path };
+        let archive = Self { log, opener, path, still, _copy: copy };
         match archive.log.read("reading the schema", |conn| Ok(schema::check_readable(conn)))? {
             Ok(true) => Ok(archive),
             Ok(false) => {
-                let message = format!("{}: the file has no bus", archive.path.display());
-                Err(Error::new(ErrorKind::NotFound, message))
+                let message = format!("{}: there is no bus in this file", archive.path.display());
+                Err(Error::new(ErrorKind::SchemaTooOld, message))
             }
             Err(error) => Err(error),
         }
@@ -94,17 +93,57 @@ impl Archive {
         };
         // Filters that overlap choose an event more than once.
         chosen.dedup();
-        let log = Arc::clone(&self.log);
-        Ok(Events { log, filters, after, through, chosen, ready: VecDeque::new(), failed: false })
+        let (log, still) = (Arc::clone(&self.log), self.still.clone());
+        Ok(Events { log, still, filters, after, through, chosen, ready: VecDeque::new(), failed: false })
     }
 
-    /// Up to `limit` dead letters on `filter` behind the id `after`, the oldest first.
+    /// The dead letters that any of these filters matches, the oldest first; without a filter all.
     ///
     /// # Errors
     /// As any reading verb.
-    pub fn dead_letters(&self, filter: &Filter, after: u64, limit: usize) -> Result<Vec<DeadLetter>> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        self.log.read("reading dead letters", |conn| dead::list(conn, filter, after, limit))
+    pub fn dead_letters(&self, filters: &[Filter]) -> Result<DeadLetters> {
+        let filters = if filters.is_empty() { Filters::everything() } else { Filters::new(filters) };
+        let (log, still) = (Arc::clone(&self.log), self.still.clone());
+        Ok(DeadLetters { log, still, filters, after: Some(0), ready: VecDeque::new(), failed: false })
+    }
+
+    /// Copies the file to `path`, which must not exist, as [`SqliteBus::backup`](crate::SqliteBus::backup) does, whatever the
+    /// version of its tables: that of the copy is the same. `progress` is told now and then how many bytes of how many were
+    /// copied, and ends it with [`ControlFlow::Break`]; then nothing is left behind.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
+    /// # let target = folder.path().join("copy.db");
+    /// # { use rowbus::{Messenger, MessengerExt}; let bus = rowbus::SqliteBus::open(&path).await?; bus.publish("a", "one").await?;
+    /// # bus.close().await?; }
+    /// use std::ops::ControlFlow;
+    ///
+    /// let backup = rowbus::sqlite::Archive::open(&path)?.backup(&target, |_, _| ControlFlow::Continue(()))?;
+    /// assert_eq!(backup.events, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Closed` if it was ended; `DiskFull`, `ReadOnly`, `InvalidPath` and `Io` of the copy; as any reading
+    /// verb.
+    pub fn backup(
+        &self,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Backup> {
+        let is_over = Cell::new(false);
+        let mut told = |copied, all| is_over.set(progress(copied, all).is_break() || is_over.get());
+        let is_changed = Cell::new(Ok(()));
+        let check = || {
+            if let Some(Err(error)) = self.still.as_ref().map(|still| still.check()) {
+                is_changed.set(Err(error));
+                is_over.set(true);
+            }
+            is_over.get()
+        };
+        let copied = backup::run((&self.log, &self.opener), path.as_ref(), &check, &mut told);
+        is_changed.into_inner().and(copied)
     }
 }
 
@@ -118,6 +157,7 @@ impl fmt::Debug for Archive {
 /// and is not the end; an error of the file is, and [`has_failed`](Self::has_failed) tells the two apart.
 pub struct Events {
     log: Arc<Log>,
+    still: Option<Arc<Still>>,
     filters: Filters,
     after: u64,
     through: u64,
@@ -133,19 +173,26 @@ impl Events {
         self.failed
     }
 
+    /// What was read counts only if nobody has written meanwhile.
+    fn check(&self) -> Result<()> {
+        self.still.as_ref().map_or(Ok(()), |still| still.check())
+    }
+
     fn read_on(&mut self) -> Result<()> {
         if !self.chosen.is_empty() {
-            let (messages, looked_up) = self.log.get(&self.chosen)?;
+            let (found, looked_up) = self.log.get_each(&self.chosen)?;
+            self.check()?;
             self.chosen.drain(..looked_up);
-            self.ready.extend(messages.into_iter().map(Ok));
+            self.ready.extend(found.into_iter().map(|found| found.map_err(unreadable)));
             return Ok(());
         }
-        let page = self.log.page(self.after, &self.filters, self.through)?.page;
+        let gaps = Gaps { known: self.through, ..Gaps::default() };
+        let page = self.log.page(self.after, &self.filters, gaps)?.page;
+        self.check()?;
         self.after = if page.end { self.through } else { page.through };
         let through = self.through;
-        let damaged = page.damaged.into_iter().filter(|row| row.row.unsigned_abs() <= through).map(|row| {
-            Err(Error::new(ErrorKind::Corrupt, format!("event {} cannot be read: {}", row.row, row.reason)))
-        });
+        let damaged = page.damaged.into_iter().filter(|row| row.row.unsigned_abs() <= through);
+        let damaged = damaged.map(|row| Err(unreadable(row)));
         let messages = page.messages.into_iter().filter(|message| message.sequence() <= through);
         self.ready.extend(messages.map(Ok).chain(damaged));
         Ok(())
@@ -169,6 +216,39 @@ impl Iterator for Events {
     }
 }
 
+fn unreadable(row: Damaged) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("event {} cannot be read: {}", row.row, row.reason))
+}
+
+/// A file that nobody has open is read as one that cannot change, which leaves no trace beside it. What tells that it did.
+#[derive(Debug)]
+pub(super) struct Still {
+    path: PathBuf,
+    seen: (u64, Option<SystemTime>),
+}
+
+impl Still {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: Self::look(path) }
+    }
+
+    fn look(path: &Path) -> (u64, Option<SystemTime>) {
+        std::fs::metadata(path).map_or((0, None), |found| (found.len(), found.modified().ok()))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let is_open = disk::wal(&self.path).0 > 0 || disk::beside(&self.path, "-shm").exists();
+        if !is_open && Self::look(&self.path) == self.seen {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: a program has begun to use it while it was read as one that nobody has open; read it again",
+            self.path.display()
+        );
+        Err(Error::new(ErrorKind::Busy, message))
+    }
+}
+
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
@@ -176,40 +256,4 @@ impl fmt::Debug for Events {
             .field("through", &self.through)
             .finish_non_exhaustive()
     }
-}
-
-/// What opens a file for reading. A file in WAL mode takes a writable folder for that, unless nobody can write it.
-fn readable(path: &Path) -> Result<Opener> {
-    let opener = Opener::new(path.to_owned(), None);
-    let look = |opener: &Opener| -> Result<()> {
-        let conn: Connection = opener.open_bare()?;
-        history::exists(&conn)
-            .map_err(|e| fault::error(&format!("opening {}", path.display()), e))
-            .map(|_| ())
-    };
-    let Err(error) = look(&opener) else { return Ok(opener) };
-    let cannot_be_made = matches!(error.kind(), ErrorKind::InvalidPath | ErrorKind::ReadOnly);
-    if cannot_be_made && !beside(path, "-wal").exists() {
-        let fixed = opener
-            .at(&immutable(path))
-            .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI);
-        if look(&fixed).is_ok() {
-            return Ok(fixed);
-        }
-    }
-    Err(error)
-}
-
-/// The URI that has SQLite believe that the file never changes.
-fn immutable(path: &Path) -> PathBuf {
-    let mut uri = String::from("file:");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
-            uri.push(char::from(*byte));
-        } else {
-            uri.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    uri.push_str("?immutable=1");
-    uri.into()
 }

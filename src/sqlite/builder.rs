@@ -15,6 +15,7 @@ use crate::publish::Durability;
 use crate::retention::Retention;
 use crate::sqlite::SqliteBus;
 use crate::sqlite::connection::OnConnect;
+use crate::sqlite::migrator::Migrator;
 use crate::sqlite::prune::check_age;
 use crate::sqlite::schema::Migrate;
 
@@ -35,7 +36,7 @@ use crate::sqlite::schema::Migrate;
 /// ```
 #[must_use = "nothing is opened before `open` is awaited"]
 pub struct SqliteBuilder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     options: Options,
 }
 
@@ -57,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) retention: Vec<(Result<Filter>, Retention)>,
     /// `Some(None)` is for ever.
     pub(crate) dead_letter_age: Option<Option<Duration>>,
+    pub(crate) prune: bool,
 }
 
 impl SqliteBuilder {
@@ -76,6 +78,7 @@ impl SqliteBuilder {
             name: None,
             retention: Vec::new(),
             dead_letter_age: None,
+            prune: true,
         };
         Self { path, options }
     }
@@ -124,6 +127,11 @@ impl SqliteBuilder {
     pub fn migrate(mut self, migrate: Migrate) -> Self {
         self.options.migrate = migrate;
         self
+    }
+
+    /// What brings the schema up to date at another time than when the bus is opened, by these options.
+    pub fn migrator(self) -> Migrator {
+        Migrator::with(self.path, self.options)
     }
 
     /// Whether a missing file is created: it is unless set to `false`.
@@ -186,6 +194,13 @@ impl SqliteBuilder {
         self
     }
 
+    /// Whether this bus removes in the background what the policies say, as one of the processes that have the file open does: it
+    /// does unless set to `false`. For tools that look, or bring something in: [`SqliteBus::prune`] removes in any case.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.options.prune = prune;
+        self
+    }
+
     /// Whether streams look into the file without having been told to: for tests of the doorbell alone. Plain SQL clients and
     /// lost wakes are noticed by nothing else.
     #[doc(hidden)]
@@ -206,7 +221,7 @@ impl SqliteBuilder {
 }
 
 impl Options {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOption, message));
         if self.max_payload > defaults::MAX_ROW {
             return invalid(format!(

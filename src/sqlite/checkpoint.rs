@@ -8,21 +8,24 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 
 use crate::defaults::{WAL_IDLE, WAL_KEPT, WAL_LIMIT};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::sqlite::connection::{Opener, Purpose};
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
 use crate::sqlite::stats::Counters;
+use crate::sqlite::tables::file;
 use crate::sqlite::{disk, fault};
 
 /// WAL growth that is worth a checkpoint: about SQLite's own 1,000 pages.
-const EVERY: usize = 4 << 20;
-/// Pages in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew: 4 MiB.
-const COMPLETE_AT: i64 = 1024;
-/// Pages that are few enough to be moved with writers held off: 2 MiB.
-const SHORT: i64 = 512;
-/// Pages in the WAL at which writers are held off however much is left, since they are faster than the disk.
-const TOO_LONG: i64 = (WAL_LIMIT / 4096) as i64;
+const EVERY: u64 = 4 << 20;
+/// Bytes in the WAL at which a checkpoint is completed with writers held off, so that the WAL begins anew.
+const COMPLETE_AT: u64 = 4 << 20;
+/// Bytes that are few enough to be moved with writers held off, where it does not get less.
+const SHORT: u64 = 2 << 20;
+/// Bytes that nobody notices to be moved.
+const SHORTEST: u64 = 128 << 10;
+/// Bytes in the WAL at which writers are held off however much is left, since they are faster than the disk.
+const TOO_LONG: u64 = WAL_LIMIT;
 /// Tries to get the rest that short; each moves what came during the one before.
 const ROUNDS: usize = 8;
 
@@ -51,6 +54,8 @@ struct Wanted {
     cut: AtomicBool,
     /// Something was written, and the WAL is to be cut once nobody writes any more.
     cut_when_idle: AtomicBool,
+    /// One is under way.
+    at_work: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -67,8 +72,8 @@ impl Checkpointer {
     }
 
     /// Asks for a checkpoint if the WAL has grown by enough; `true` if it was asked for.
-    pub(crate) fn grew(&self, bytes: usize, pause: impl FnOnce() -> Weak<dyn Pause>) -> bool {
-        if bytes < WAL_KEPT as usize || self.wanted.stop.load(Ordering::Relaxed) {
+    pub(crate) fn grew(&self, bytes: u64, pause: impl FnOnce() -> Weak<dyn Pause>) -> bool {
+        if bytes < WAL_KEPT || self.wanted.stop.load(Ordering::Relaxed) {
             return false;
         }
         if bytes >= EVERY {
@@ -79,6 +84,11 @@ impl Checkpointer {
         self.wanted.cut_when_idle.store(true, Ordering::SeqCst);
         self.call(pause);
         bytes >= EVERY
+    }
+
+    /// Whether a checkpoint is under way.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.wanted.at_work.load(Ordering::Relaxed)
     }
 
     /// Asks for all that is in the WAL to be moved, and its room to be given back.
@@ -102,8 +112,12 @@ impl Checkpointer {
         };
         let identity = self.identity.clone();
         let started = std::thread::Builder::new().name("rowbus-checkpoint".to_owned()).spawn(move || {
-            if let Err(error) = run.run(&identity) {
-                tracing::warn!(%error, "checkpoints in the background have ended; SQLite's own go on when the file is closed");
+            while let Err(error) = run.run(&identity) {
+                if run.wanted.stop.load(Ordering::SeqCst) || error.kind() == ErrorKind::FileReplaced {
+                    break;
+                }
+                tracing::warn!(%error, "no checkpoint can be made; it is tried again when more is written");
+                std::thread::park();
             }
         });
         match started {
@@ -139,7 +153,7 @@ struct Run {
 /// What a checkpoint found: pages in the WAL, and whether all of them are in the database now.
 #[derive(Clone, Copy, Debug)]
 struct Moved {
-    pages: i64,
+    pages: u64,
     is_all: bool,
 }
 
@@ -147,11 +161,12 @@ impl Run {
     fn run(&self, identity: &FileIdentity) -> Result<()> {
         let conn = self.opener.open(Purpose::Write)?;
         identity.check()?;
+        let page = file::page_size(&conn).map_err(|e| fault::error("reading the page size", e))?;
         let wanted = &self.wanted;
         let mut idle = Idle::default();
         while !wanted.stop.load(Ordering::SeqCst) {
             let done = if wanted.checkpoint.swap(false, Ordering::SeqCst) {
-                self.timed(|| self.checkpoint(&conn))
+                self.timed(|| self.checkpoint(&conn, page))
             } else if wanted.cut.swap(false, Ordering::SeqCst) {
                 self.timed(|| self.truncate(&conn))
             } else if !wanted.cut_when_idle.load(Ordering::SeqCst) {
@@ -172,10 +187,12 @@ impl Run {
     }
 
     /// Counts what `work` has moved, which is what it returns.
-    fn timed(&self, work: impl FnOnce() -> rusqlite::Result<i64>) -> rusqlite::Result<()> {
+    fn timed(&self, work: impl FnOnce() -> rusqlite::Result<u64>) -> rusqlite::Result<()> {
         let start = Instant::now();
-        let pages = work()?;
-        self.counters.checkpointed(pages.max(0).cast_unsigned(), start.elapsed());
+        self.wanted.at_work.store(true, Ordering::Relaxed);
+        let pages = work();
+        self.wanted.at_work.store(false, Ordering::Relaxed);
+        self.counters.checkpointed(pages?, start.elapsed());
         Ok(())
     }
 
@@ -204,7 +221,7 @@ impl Run {
     }
 
     /// Moves all there is and gives the room of the WAL back, unless somebody is in the way; the pages that were moved.
-    fn truncate(&self, conn: &Connection) -> rusqlite::Result<i64> {
+    fn truncate(&self, conn: &Connection) -> rusqlite::Result<u64> {
         // Most of it while others write and read on; the rest takes the lock for an instant.
         passive(conn)?;
         let moved = wal_checkpoint(conn, "PRAGMA wal_checkpoint(TRUNCATE)")?;
@@ -217,18 +234,21 @@ impl Run {
     /// Moves what it can while writers go on; the pages. Only a WAL that is wholly in the database begins anew, and under a
     /// steady load there is always a little more; so when it has grown long and little comes during one checkpoint, the next
     /// one is made with writers held off.
-    fn checkpoint(&self, conn: &Connection) -> rusqlite::Result<i64> {
-        let mut before = None;
+    fn checkpoint(&self, conn: &Connection, page: u64) -> rusqlite::Result<u64> {
+        let (mut before, mut least) = (None, u64::MAX);
         for _ in 0..ROUNDS {
             let moved = passive(conn)?;
             // Another process is at it, or a reader holds on to an old page: then somebody else sees to the end, or a later
             // checkpoint does.
-            if !moved.is_all || moved.pages < COMPLETE_AT {
+            let length = moved.pages.saturating_mul(page);
+            if !moved.is_all || length < COMPLETE_AT {
                 return Ok(moved.pages);
             }
-            // What was moved now had come during the round before, and about as much has come during this one.
-            let rest = before.map_or(i64::MAX, |before| moved.pages - before);
-            if rest <= SHORT || moved.pages >= TOO_LONG {
+            // What was moved now had come during the round before, and about as much has come during this one. Each round
+            // is quicker than the one before, and so leaves less, until writers are as quick as the disk.
+            let rest = before.map_or(u64::MAX, |before| length.saturating_sub(before));
+            let is_least = rest <= SHORTEST || rest >= least / 2;
+            if (rest <= SHORT && is_least) || length >= TOO_LONG {
                 let mut result = Ok(moved);
                 if let Some(pause) = self.pause.upgrade() {
                     pause.while_paused(&mut || {
@@ -238,9 +258,9 @@ impl Run {
                 }
                 return result.map(|moved| moved.pages);
             }
-            before = Some(moved.pages);
+            (before, least) = (Some(length), rest.min(least));
         }
-        Ok(before.unwrap_or(0))
+        Ok(before.unwrap_or(0) / page.max(1))
     }
 }
 
@@ -277,7 +297,7 @@ fn passive(conn: &Connection) -> rusqlite::Result<Moved> {
 fn wal_checkpoint(conn: &Connection, sql: &str) -> rusqlite::Result<Moved> {
     conn.query_row(sql, [], |row| {
         let (busy, pages, moved): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Moved { pages, is_all: busy == 0 && moved == pages })
+        Ok(Moved { pages: pages.max(0).cast_unsigned(), is_all: busy == 0 && moved == pages })
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::defaults::BUSY_DEADLINE;
+use crate::defaults::{BUSY_DEADLINE, WAL_LIMIT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::publish::Durability;
 use crate::sqlite::fault;
@@ -39,9 +39,9 @@ impl Opener {
         Self { path, flags: FLAGS, on_connect }
     }
 
-    /// The same for another file.
+    /// The same for another file, which may be written.
     pub(crate) fn at(&self, path: &Path) -> Self {
-        Self { path: path.to_owned(), ..self.clone() }
+        Self { path: path.to_owned(), flags: FLAGS, on_connect: self.on_connect.clone() }
     }
 
     /// The same, opened in another way.
@@ -120,6 +120,8 @@ fn set_up(conn: &mut Connection, purpose: Purpose) -> rusqlite::Result<()> {
             conn.busy_timeout(Duration::ZERO)?;
             // Checkpoints happen in the background.
             conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            // One that became long has its room given back when it begins anew.
+            conn.pragma_update(None, "journal_size_limit", (WAL_LIMIT / 2).cast_signed())?;
             conn.pragma_update(None, "fullfsync", true)?;
             conn.pragma_update(None, "checkpoint_fullfsync", true)?;
             set_durability(conn, Durability::Full)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::publish::{PubAck, Publish};
@@ -19,7 +20,7 @@ impl SqliteBus {
     /// [`CursorAhead`](crate::ErrorKind::CursorAhead).
     ///
     /// The snapshot that is copied holds back checkpoints: the WAL grows by what is written meanwhile. Dropping the future ends
-    /// it, and leaves nothing behind.
+    /// it, as does closing the bus, and leaves nothing behind.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
@@ -35,7 +36,7 @@ impl SqliteBus {
     /// ```
     ///
     /// # Errors
-    /// `AlreadyExists` if there is a file at `path`; `DiskFull`, `ReadOnly`, `InvalidPath` and `Io` of the copy; as any
+    /// `AlreadyExists` if there is a file at `path`; `Closed` if the bus is closed meanwhile; `DiskFull`, `ReadOnly`, `InvalidPath` and `Io` of the copy; as any
     /// reading verb.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
         self.backup_with(path, |_, _| {}).await
@@ -54,26 +55,47 @@ impl SqliteBus {
         self.core.check_process()?;
         let (log, opener) = (Arc::clone(&self.core.readers().log), self.core.opener().clone());
         let (path, waiting) = (path.as_ref().to_owned(), backup::Waiting::default());
-        let gone = waiting.gone();
-        let copied =
-            off_runtime(move || backup::run((&log, &opener), &path, &gone, Box::new(progress))).await;
+        let (gone, copy, mut progress) = (waiting.gone(), self.core.copying().begin()?, progress);
+        let copied = off_runtime(move || {
+            let is_over = || gone.load(Ordering::Relaxed) || copy.is_over();
+            let copied = backup::run((&log, &opener), &path, &is_over, &mut progress);
+            // Before what it was given to call: that may hold the last handle of the bus, whose end waits for the copy's.
+            drop(copy);
+            copied
+        })
+        .await;
         drop(waiting);
         copied
+    }
+
+    /// What tells this file from any copy of it, and from what it will be when it is restored from one: to be kept with positions
+    /// that a program keeps itself, see [`Subscribe::of_incarnation`](crate::Subscribe::of_incarnation).
+    ///
+    /// # Errors
+    /// As any reading verb.
+    pub async fn incarnation(&self) -> Result<String> {
+        let core = self.checked_core()?;
+        off_runtime(move || core.readers().log.incarnation()).await
     }
 
     /// Appends events with the times at which they were published elsewhere, in Unix milliseconds: for a log that is moved to
     /// another file, and for nothing else. All of them land together or not at all; sequences are new.
     ///
     /// A time that is older than that of the event before it makes [`StartAt::Time`](crate::StartAt::Time) vague for both: it
-    /// is found by bisection. An event with a `message_id` that this file knows within its window counts as published if the
-    /// event that it knows under this id is not older. `expect_last` is not looked at.
+    /// is found by bisection. An event with a `message_id` that was imported within the window of ids, or published here, counts
+    /// as a duplicate if that event is still there and had the same id, time and subject; what is published later never
+    /// counts as one of what was imported. `expect_last` is not looked at.
+    ///
+    /// An event that is older than the policy that governs it keeps is refused, since it would be removed at once: set another
+    /// with [`set_retention`](Self::set_retention) first. What a policy limits in number may go as soon as it is pruned, which a bus
+    /// opened with [`prune(false)`](crate::sqlite::SqliteBuilder::prune) leaves to others.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> rowbus::Result<()> {
     /// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("app.db");
-    /// use rowbus::{Messenger, Publish, SqliteBus, Subject};
+    /// use rowbus::{Messenger, Publish, Retention, SqliteBus, Subject};
     ///
-    /// let bus = SqliteBus::open(&path).await?;
+    /// let bus = SqliteBus::builder(&path).retention(">", Retention::new()).open().await?;
     /// bus.import_all(vec![(Publish::new("orders.created", "one pizza"), 1_700_000_000_123)]).await?;
     /// let last = bus.last(Subject::new("orders.created")?).await?.unwrap();
     /// assert_eq!(last.unix_millis(), 1_700_000_000_123);
@@ -81,7 +103,7 @@ impl SqliteBus {
     /// ```
     ///
     /// # Errors
-    /// As [`send_all`](crate::Messenger::send_all).
+    /// `Expired`; as [`send_all`](crate::Messenger::send_all).
     pub async fn import_all(&self, batch: Vec<(Publish, i64)>) -> Result<Vec<PubAck>> {
         let checked = batch.into_iter().map(|(publish, time)| Ok((self.check(publish)?, time)));
         let events = checked.collect::<Result<Vec<_>>>()?;

@@ -8,6 +8,7 @@ use crate::sqlite::builder::Options;
 use crate::sqlite::checkpoint::Checkpointer;
 use crate::sqlite::connection::Opener;
 use crate::sqlite::consume::Consumers;
+use crate::sqlite::copying::Copying;
 use crate::sqlite::links::{Links, Listener};
 use crate::sqlite::log::Log;
 use crate::sqlite::mortality::Mortality;
@@ -35,11 +36,13 @@ pub(crate) struct Core {
     watcher: Arc<Watcher>,
     checkpointer: Arc<Checkpointer>,
     pruner: Arc<Pruner>,
+    copying: Arc<Copying>,
     links: Arc<Links>,
 }
 
 impl Core {
     pub(crate) fn open(path: &Path, options: Options) -> Result<Arc<Self>> {
+        let may_prune = options.prune;
         let opened = open::open(path, &options)?;
         let (opener, identity) = (opened.opener.clone(), opened.identity.clone());
         let path = opener.path().to_owned();
@@ -98,7 +101,9 @@ impl Core {
         links.lead_to(&writer);
         // Others learn of this bus behind its opening: a file that is locked opens as quickly as any.
         links.upkeep();
-        pruner.start();
+        if may_prune {
+            pruner.start();
+        }
         let process = Process::current();
         Ok(Arc::new(Self {
             opener,
@@ -112,6 +117,7 @@ impl Core {
             watcher,
             checkpointer,
             pruner,
+            copying: Arc::default(),
             links,
         }))
     }
@@ -153,6 +159,10 @@ impl Core {
         Arc::clone(&self.pruner)
     }
 
+    pub(crate) fn copying(&self) -> &Arc<Copying> {
+        &self.copying
+    }
+
     pub(crate) fn presence(&self) -> Option<&Presence> {
         self.links.presence.as_ref()
     }
@@ -188,8 +198,9 @@ impl Core {
     pub(crate) fn stop(&self) {
         self.work.stop_all();
         self.consumers.stop();
+        self.copying.stop();
         self.mortality.stop();
-        self.pruner.stop();
+        self.pruner.stop(self.writer.is_led_here());
         self.links.leave();
         self.writer.stop();
         self.work.end_calls();

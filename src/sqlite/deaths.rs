@@ -118,17 +118,27 @@ mod linux {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(_) => return,
                 }
-                let died: Vec<u32> = std::iter::zip(&fds[1..], &watched)
+                let died: Vec<_> = std::iter::zip(&fds[1..], &watched)
                     .filter(|(fd, _)| !fd.revents().is_empty())
-                    .map(|(_, (pid, _))| *pid)
+                    .map(|(_, watched)| watched)
                     .collect();
-                drop(fds);
                 let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
-                if !died.is_empty() {
-                    self.state().watched.retain(|pid, _| !died.contains(pid));
+                if self.forget(&died) {
                     (self.died)();
                 }
             }
+        }
+
+        /// Whether any of these was still watched: some may have been let go of since the thread looked at the list.
+        fn forget(&self, died: &[&(u32, Arc<OwnedFd>)]) -> bool {
+            let mut state = self.state();
+            let before = state.watched.len();
+            for (pid, fd) in died {
+                if state.watched.get(pid).is_some_and(|watched| Arc::ptr_eq(watched, fd)) {
+                    state.watched.remove(pid);
+                }
+            }
+            state.watched.len() < before
         }
     }
 

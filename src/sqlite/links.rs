@@ -141,7 +141,11 @@ impl CommitListener for Listener {
         self.work.upkeep();
     }
 
-    fn wal_grew(&self, bytes: usize) -> bool {
+    fn is_checkpointing(&self) -> bool {
+        self.checkpointer.is_at_work()
+    }
+
+    fn wal_grew(&self, bytes: u64) -> bool {
         let grew = self.checkpointer.grew(bytes, || self.links.pause());
         // About as much as was written: there may be more than is to be kept.
         if grew {

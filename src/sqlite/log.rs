@@ -7,14 +7,15 @@ use crate::defaults::{PAGE, PAGE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::message::Message;
-use crate::sqlite::connection::Opener;
+use crate::sqlite::connection::{Opener, Purpose};
 use crate::sqlite::fault;
 use crate::sqlite::filters::Filters;
 use crate::sqlite::identity::FileIdentity;
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{self, Damaged, Page, PageSize};
+use crate::sqlite::tables::meta;
 use crate::sqlite::tables::peers::{self, PeerRow};
-use crate::sqlite::tables::retention;
+use crate::sqlite::tables::retention::{self, Reader};
 use crate::subject::Subject;
 use crate::subscribe::StartAt;
 
@@ -64,6 +65,15 @@ impl Log {
         Ok(Arc::new(Self { pool, identity, process: Process::current(), quarantine: Box::new(quarantine) }))
     }
 
+    /// A connection of its own for what reads for long.
+    pub(crate) fn connect(&self, opener: &Opener) -> Result<Connection> {
+        self.process.check()?;
+        self.identity.check()?;
+        let conn = opener.open(Purpose::Read);
+        self.identity.check()?;
+        conn
+    }
+
     /// Closes the connections as soon as the pages that are being read are done.
     pub(crate) fn close(&self) {
         if self.process.check().is_ok() {
@@ -71,10 +81,9 @@ impl Log {
         }
     }
 
-    /// The page behind `after`. `gap_known` is what the stream was told of already.
-    pub(crate) fn page(&self, after: u64, filters: &Filters, gap_known: u64) -> Result<Reading> {
-        let reading =
-            self.read("reading a page of the log", |conn| read_page(conn, after, filters, gap_known))?;
+    /// The page behind `after`.
+    pub(crate) fn page(&self, after: u64, filters: &Filters, gaps: Gaps) -> Result<Reading> {
+        let reading = self.read("reading a page of the log", |conn| read_page(conn, after, filters, gaps))?;
         self.report(&reading.page.damaged);
         Ok(reading)
     }
@@ -82,6 +91,13 @@ impl Log {
     /// The newest sequence that was given out.
     pub(crate) fn newest(&self) -> Result<u64> {
         self.read("reading the newest sequence", events::newest)
+    }
+
+    /// What tells the file from any copy of it.
+    pub(crate) fn incarnation(&self) -> Result<String> {
+        self.read("reading the incarnation", |conn| {
+            Ok(meta::get(conn, meta::INCARNATION)?.unwrap_or_default())
+        })
     }
 
     /// Those who say that they have the file open.
@@ -108,27 +124,38 @@ impl Log {
     /// The events of the first of these sequences, as many as fit into a page and are still there; and how many sequences
     /// were looked up.
     pub(crate) fn get(&self, sequences: &[u64]) -> Result<(Vec<Message>, usize)> {
-        let (mut messages, mut damaged, mut looked_up) = (Vec::new(), Vec::new(), 0);
+        let (found, looked_up) = self.get_each(sequences)?;
+        let (mut messages, mut damaged) = (Vec::new(), Vec::new());
+        for found in found {
+            match found {
+                Ok(message) => messages.push(message),
+                Err(row) => damaged.push(row),
+            }
+        }
+        self.report(&damaged);
+        Ok((messages, looked_up))
+    }
+
+    /// The same, with those that cannot be read in their places.
+    pub(crate) fn get_each(
+        &self,
+        sequences: &[u64],
+    ) -> Result<(Vec<std::result::Result<Message, Damaged>>, usize)> {
+        let (mut each, mut looked_up) = (Vec::new(), 0);
         self.read("reading events", |conn| {
             let mut bytes = 0;
             for sequence in sequences.iter().take(PAGE) {
                 looked_up += 1;
-                match events::get(conn, *sequence)? {
-                    Some(Ok(message)) => {
-                        bytes += message.weight();
-                        messages.push(message);
-                    }
-                    Some(Err(row)) => damaged.push(row),
-                    None => {}
-                }
+                let found = events::get(conn, *sequence)?;
+                bytes += found.as_ref().and_then(|found| found.as_ref().ok()).map_or(0, Message::weight);
+                each.extend(found);
                 if bytes >= PAGE_BYTES {
                     break;
                 }
             }
             Ok(())
         })?;
-        self.report(&damaged);
-        Ok((messages, looked_up))
+        Ok((each, looked_up))
     }
 
     /// Resolves where a stream begins.
@@ -155,7 +182,7 @@ impl Log {
 
     /// What is removed up to now concerns no stream that begins now.
     pub(crate) fn pruned_through(&self, filters: &Filters) -> Result<u64> {
-        self.read("reading the retention", |conn| retention::pruned_through(conn, filters, 0))
+        self.read("reading the retention", |conn| retention::pruned_through(conn, filters, Reader::Stream, 0))
     }
 
     /// The newest event of each matching subject up to `newest`, in sequence order. A transaction a page of subjects.
@@ -239,15 +266,24 @@ pub(crate) fn in_transaction<T>(
     result
 }
 
+/// Of which missing events somebody is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gaps {
+    pub(crate) reader: Reader,
+    /// Of what is missing up to here nothing is said.
+    pub(crate) known: u64,
+}
+
 /// One page, with what was pruned, both of one snapshot.
 pub(crate) fn read_page(
     conn: &Connection,
     after: u64,
     filters: &Filters,
-    gap_known: u64,
+    gaps: Gaps,
 ) -> rusqlite::Result<Reading> {
     let page = events::page(conn, after, filters, PAGE_SIZE)?;
     // A hand may have written more than there ever was.
-    let pruned_through = retention::pruned_through(conn, filters, after.max(gap_known))?.min(page.newest);
+    let pruned_through =
+        retention::pruned_through(conn, filters, gaps.reader, after.max(gaps.known))?.min(page.newest);
     Ok(Reading { page, pruned_through })
 }

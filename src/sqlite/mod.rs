@@ -4,6 +4,7 @@
 //! connection: arrows point one way.
 
 mod archive;
+mod archived_letters;
 mod attach;
 mod backup;
 mod boot;
@@ -13,6 +14,7 @@ mod checkpoint;
 mod connection;
 mod consume;
 mod copies;
+mod copying;
 mod core;
 mod deaths;
 mod disk;
@@ -21,11 +23,15 @@ mod durable;
 mod failure;
 mod fault;
 mod filters;
+#[cfg(feature = "nats")]
+mod forwarding;
 mod identity;
 mod import;
 mod in_transaction;
+mod lineage;
 mod links;
 mod log;
+mod migrator;
 mod mortality;
 mod mount;
 mod open;
@@ -42,6 +48,7 @@ mod tables;
 mod tail;
 mod transaction;
 mod unfinished;
+mod url;
 mod version;
 mod wake;
 mod watcher;
@@ -53,16 +60,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 pub use archive::{Archive, Events};
+pub use archived_letters::DeadLetters;
 pub use attach::Attachment;
 pub use backup::Backup;
 pub use builder::SqliteBuilder;
 pub use doctor::{Depth, Diagnosis, Finding, Severity, diagnose};
 pub use in_transaction::{enqueue_in, publish_in};
+pub use migrator::{MigrationState, MigrationStatus, Migrator, SchemaStatus, migrate_in};
 pub use peers::Peer;
 pub use salvage::{Salvage, Salvaged, SalvagedTable};
-pub use schema::Migrate;
-pub use stats::{BusStats, Checkpoints, Count, FileStats, Histogram, Inspector, RequestCounts, Stats, Wakes};
+pub use schema::{Migrate, Migration, migration_sql, migrations};
+pub use stats::{
+    Activity, BusStats, Checkpoints, Count, FileStats, Histogram, Inspector, RequestCounts, Stats,
+    SubjectActivity, Wakes,
+};
 pub use transaction::Transaction;
+pub use unfinished::Unfinished;
 
 use crate::capabilities::Capabilities;
 use crate::durable::Durable;
@@ -79,6 +92,8 @@ use crate::subject::Subject;
 use crate::subscribe::{Subscribe, Subscription};
 use builder::Options;
 use core::Core;
+#[cfg(feature = "nats")]
+pub(crate) use lineage::Lineage;
 use publishing::{PublishAll, PublishOne};
 use stream::LogStream;
 
@@ -254,7 +269,13 @@ impl Messenger for SqliteBus {
         let mut has = Capabilities::none();
         (has.durable, has.replay, has.total_order, has.lossless) = (true, true, true, true);
         (has.atomic_batches, has.deduplication, has.expect_last) = (true, true, true);
-        (has.waits_for_servers, has.jobs, has.consumers) = (true, true, true);
+        (has.waits_for_servers, has.logged, has.shared_queue, has.takes_over) = (true, true, true, true);
+        (has.jobs, has.consumers, has.releases) = (true, true, true);
+        (has.duplicates_before_expectations, has.duplicates_in_batches) = (true, true);
+        (has.cumulative_consumers, has.backing_off_apart, has.failure_history) = (true, true, true);
+        (has.requeue, has.job_info, has.job_cancellation, has.job_pauses) = (true, true, true, true);
+        (has.job_priorities, has.job_keys, has.job_uniqueness, has.job_expiry) = (true, true, true, true);
+        (has.free_releases, has.fair_subjects, has.dead_letters_in_one_step) = (true, true, true);
         has
     }
 }

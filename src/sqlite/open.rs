@@ -24,19 +24,43 @@ pub(crate) struct Opened {
 
 /// Opens the file, or makes it one that can be opened.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
-    version::check(rusqlite::version_number())?;
-    let path = ensure_file(path, options.create)?;
-    mount::check(&path, options.allow_unsafe_mount)?;
-    let opener = Opener::new(path, options.on_connect.clone());
     let deadline = Instant::now() + options.busy_deadline;
-    let conn = opener.open_bare()?;
-    ensure_wal(&conn, opener.path(), options.convert_to_wal, deadline)?;
-    drop(conn);
-    let conn = opener.open(Purpose::Write)?;
+    let (opener, conn) = open_to_write(path, options, WalMode::of(options))?;
     schema::prepare(&conn, options.migrate, deadline)?;
     prune::apply_builder(&conn, options, deadline)?;
     let identity = FileIdentity::of(opener.path())?;
     Ok(Opened { opener, conn, identity })
+}
+
+/// What is done about a file that is not in WAL mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WalMode {
+    /// A new file is put into it, and an existing one refused.
+    OfNewFiles,
+    /// Any file is put into it.
+    OfAll,
+    /// A new file is left as it is, since nothing will be written, and an existing one refused.
+    AsItIs,
+}
+
+impl WalMode {
+    pub(crate) fn of(options: &Options) -> Self {
+        if options.convert_to_wal { Self::OfAll } else { Self::OfNewFiles }
+    }
+}
+
+/// Opens the file to be written, in WAL mode, whatever tables it has.
+pub(crate) fn open_to_write(path: &Path, options: &Options, mode: WalMode) -> Result<(Opener, Connection)> {
+    version::check(rusqlite::version_number())?;
+    let path = ensure_file(path, options.create && mode != WalMode::AsItIs)?;
+    mount::check(&path, options.allow_unsafe_mount)?;
+    let opener = Opener::new(path, options.on_connect.clone());
+    let deadline = Instant::now() + options.busy_deadline;
+    let conn = opener.open_bare()?;
+    ensure_wal(&conn, opener.path(), mode, deadline)?;
+    drop(conn);
+    let conn = opener.open(Purpose::Write)?;
+    Ok((opener, conn))
 }
 
 /// One thread at a time makes files: closing the new file here would drop the locks of a connection that another
@@ -44,7 +68,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
 static CREATION: Mutex<()> = Mutex::new(());
 
 /// The canonical path of the file, which exists afterwards and was made private to the user.
-fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
+pub(crate) fn ensure_file(path: &Path, create: bool) -> Result<PathBuf> {
     let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidPath, format!("{}: {why}", path.display())));
     let text = path.to_string_lossy();
     if text.is_empty() || text == ":memory:" || text.starts_with("file:") {
@@ -90,12 +114,12 @@ pub(crate) fn io_error(path: &Path, doing: &str, error: std::io::Error) -> Error
 /// Makes a bus of a new, empty file that nobody else knows of.
 pub(crate) fn create_tables(opener: &Opener, conn: &Connection) -> Result<()> {
     let deadline = Instant::now() + BUSY_DEADLINE;
-    ensure_wal(conn, opener.path(), false, deadline)?;
+    ensure_wal(conn, opener.path(), WalMode::OfNewFiles, deadline)?;
     schema::prepare(conn, Migrate::Auto, deadline)
 }
 
 /// Puts a new file into WAL mode, and an existing one only when that was asked for.
-fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) -> Result<()> {
+fn ensure_wal(conn: &Connection, path: &Path, mode: WalMode, deadline: Instant) -> Result<()> {
     let failed = |e| fault::error(&format!("opening {}", path.display()), e);
     // The first look at the file: here it turns out if it is no database. A file without a table is nobody's yet; its
     // first page may already be there, since another process may be making it just now.
@@ -109,13 +133,11 @@ fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) 
     if journal_mode(conn, deadline).map_err(failed)? == "wal" {
         return Ok(());
     }
-    if !is_new && !convert {
-        let message = format!(
-            "{}: the file is in rollback-journal mode and a bus needs WAL; \
-             say `convert_to_wal(true)`, or run PRAGMA journal_mode=WAL on it once",
-            path.display()
-        );
-        return Err(Error::new(ErrorKind::NotWal, message));
+    if !is_new && mode != WalMode::OfAll {
+        return Err(not_wal(path));
+    }
+    if mode == WalMode::AsItIs {
+        return Ok(());
     }
     if is_new {
         // Takes effect before the first table only.
@@ -129,6 +151,16 @@ fn ensure_wal(conn: &Connection, path: &Path, convert: bool, deadline: Instant) 
     }
     let message = format!("{}: SQLite kept journal_mode {answer} where WAL was asked for", path.display());
     Err(Error::new(ErrorKind::NotWal, message))
+}
+
+/// That the file has to be converted before it can be a bus.
+pub(crate) fn not_wal(path: &Path) -> Error {
+    let message = format!(
+        "{}: the file is in rollback-journal mode and a bus needs WAL: convert it, with nobody else at it, by \
+         sqlite3 FILE 'PRAGMA journal_mode=WAL', or in a program by `convert_to_wal(true)`",
+        path.display()
+    );
+    Error::new(ErrorKind::NotWal, message)
 }
 
 fn journal_mode(conn: &Connection, deadline: Instant) -> rusqlite::Result<String> {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::publish::{Durability, PubAck, PublishParts};
 use crate::sqlite::tables::quarantine;
 use crate::sqlite::tables::{dedup, events};
-use crate::sqlite::writer::{Failure, Operation, Tx};
+use crate::sqlite::writer::{Failure, Operation, Tx, row_size};
 
 /// One message.
 pub(crate) struct PublishOne {
@@ -63,8 +63,8 @@ fn savepoint(tx: &Tx<'_>, sql: &str) -> rusqlite::Result<()> {
 const FORGET_PER_PUBLISH: usize = 4;
 
 /// What a row of it takes, with its place in the index.
-fn size(event: &PublishParts) -> usize {
-    event.payload.len() + 2 * event.subject.as_str().len() + 64
+pub(crate) fn size(event: &PublishParts) -> usize {
+    row_size(&event.subject, &event.payload, &event.headers)
 }
 
 /// Looks before it writes, so that a refusal leaves nothing behind.

@@ -14,8 +14,9 @@ use crate::future::BoxFuture;
 use crate::mailbox::{Letter, Mailbox};
 use crate::message::Message;
 use crate::sqlite::filters::Filters;
-use crate::sqlite::log::{Log, Start};
+use crate::sqlite::log::{Gaps, Log, Start};
 use crate::sqlite::stats::Counters;
+use crate::sqlite::tables::retention::Reader;
 use crate::sqlite::tail::{Joined, Tail};
 use crate::subscribe::{Source, StartAt, SubscribeParts};
 
@@ -41,7 +42,7 @@ pub(crate) struct LogStream {
     /// Everything up to here has been read or is in a mailbox.
     cursor: u64,
     /// What was said of missing events.
-    gap_known: u64,
+    gaps: Gaps,
     /// Pages that the next step reads.
     pages: usize,
     /// Events chosen by their sequence, before the log is followed.
@@ -60,8 +61,7 @@ pub(crate) struct Place {
     pub(crate) after: u64,
     /// Events that come first, though they are not behind it.
     pub(crate) chosen: Vec<u64>,
-    /// Of what is missing up to here nothing is said.
-    pub(crate) gap_known: u64,
+    pub(crate) gaps: Gaps,
 }
 
 /// A listener of the tail; dropping it takes it out.
@@ -79,7 +79,7 @@ struct Step {
     /// Of the events chosen, those that are still to be read.
     chosen: VecDeque<u64>,
     through: u64,
-    gap_known: u64,
+    gaps: Gaps,
     /// It was at the end, and the tail has taken it on from there.
     live: Option<Membership>,
 }
@@ -91,11 +91,14 @@ const PAGES: usize = 8;
 impl LogStream {
     /// Begins a stream. Blocks; `runtime` is where it will read later.
     pub(crate) fn begin(readers: Readers, parts: SubscribeParts, runtime: Handle) -> Result<Self> {
+        if parts.incarnation.is_some() {
+            parts.check_incarnation(&readers.log.incarnation()?)?;
+        }
         let SubscribeParts { filter, start, buffer, .. } = parts;
         let filters = Filters::from(filter);
         let log = &readers.log;
         // Only who names a sequence has a claim to events that are gone.
-        let gap_known = match start {
+        let known = match start {
             StartAt::Sequence(sequence) => sequence.saturating_sub(1),
             _ => log.pruned_through(&filters)?,
         };
@@ -103,7 +106,8 @@ impl LogStream {
             Start::After(cursor) => (Vec::new(), cursor),
             Start::With(chosen, cursor) => (chosen, cursor),
         };
-        let mut stream = Self::at(readers, filters, Place { after, chosen, gap_known }, buffer, runtime);
+        let gaps = Gaps { reader: Reader::Stream, known };
+        let mut stream = Self::at(readers, filters, Place { after, chosen, gaps }, buffer, runtime);
         if start == StartAt::New {
             stream.live = join(&stream.readers.tail, &stream.filters, stream.buffer, stream.cursor, true)?;
         } else {
@@ -129,7 +133,7 @@ impl LogStream {
             reading: None,
             live: None,
             cursor: place.after,
-            gap_known: place.gap_known,
+            gaps: place.gaps,
             pages: 1,
             chosen: place.chosen.into(),
             offered: 0,
@@ -163,7 +167,7 @@ impl LogStream {
             bytes: 0,
             chosen: VecDeque::new(),
             through: self.cursor,
-            gap_known: self.gap_known,
+            gaps: self.gaps,
             live: None,
         };
         let (pages, until) = (self.pages, self.until);
@@ -195,7 +199,7 @@ impl LogStream {
     }
 
     fn take_step(&mut self, step: Step) {
-        (self.cursor, self.gap_known, self.chosen) = (step.through, step.gap_known, step.chosen);
+        (self.cursor, self.gaps, self.chosen) = (step.through, step.gaps, step.chosen);
         // Unsubscribed meanwhile: the tail has nothing more to give, and what is left is read from the log.
         self.live = step.live.filter(|_| self.until.is_none());
         let wanted =
@@ -240,6 +244,7 @@ impl LogStream {
                 (self.live, self.pages) = (None, 1);
                 self.go_on();
             }
+            Some(Letter::Told(error)) => return Some(Err(error)),
             Some(Letter::Failed(error)) => {
                 self.finished = true;
                 return Some(Err(error));
@@ -260,11 +265,11 @@ impl LogStream {
 impl Step {
     /// Adds the next page; `true` if it was the last.
     fn read_page(&mut self, log: &Log, filters: &Filters) -> Result<bool> {
-        let reading = log.page(self.through, filters, self.gap_known)?;
-        if reading.pruned_through > self.through.max(self.gap_known) {
-            let first = self.through.max(self.gap_known) + 1;
-            self.items.push(Err(Error::gap(first, reading.pruned_through)));
-            self.gap_known = reading.pruned_through;
+        let reading = log.page(self.through, filters, self.gaps)?;
+        let known = self.through.max(self.gaps.known);
+        if reading.pruned_through > known {
+            self.items.push(Err(Error::gap(known + 1, reading.pruned_through)));
+            self.gaps.known = reading.pruned_through;
         }
         self.through = reading.page.through;
         self.bytes += reading.page.bytes;

@@ -42,7 +42,7 @@ impl Transaction<'_, '_> {
     pub fn enqueue(&mut self, job: Job) -> Result<JobId> {
         let job = job.into_parts()?;
         job.check_size(self.max_payload)?;
-        self.tx.check_room(job.payload.len()).map_err(into_error)?;
+        self.tx.check_room(jobs::size(&job)).map_err(into_error)?;
         let enqueued =
             jobs::enqueue(self.tx, &NewJob::new(job)).map_err(|e| fault::error("enqueueing", e))?;
         Ok(enqueued.id)

@@ -6,13 +6,25 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::sqlite::backup::already_exists;
+use crate::sqlite::disk::beside;
 use crate::sqlite::open::{create_private, io_error};
 
 /// A file in the making, beside its place and with a name that says so. Dropped before its end it is removed; after a crash
 /// it is what is left.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap(); let path = folder.path().join("events.jsonl");
+/// use rowbus::sqlite::Unfinished;
+///
+/// let unfinished = Unfinished::create(&path)?;
+/// std::fs::write(unfinished.path(), "{}").unwrap();
+/// assert_eq!(unfinished.finish()?.1, 2);
+/// assert_eq!(std::fs::read(&path).unwrap(), b"{}");
+/// # Ok::<(), rowbus::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it removes the file"]
-pub(crate) struct Unfinished {
+pub struct Unfinished {
     path: PathBuf,
     wanted: PathBuf,
 }
@@ -21,8 +33,8 @@ impl Unfinished {
     /// An empty file that only this user may read, on its way to `wanted`.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is something at `wanted`; as creating a file.
-    pub(crate) fn create(wanted: &Path) -> Result<Self> {
+    /// `AlreadyExists` if there is something at `wanted`; `DiskFull`, `ReadOnly`, `InvalidPath`, `Io`.
+    pub fn create(wanted: &Path) -> Result<Self> {
         // SQLite would replay the log of a file that is gone into the one that has its name now.
         for end in ["", "-wal", "-journal"] {
             let there = beside(wanted, end);
@@ -37,15 +49,15 @@ impl Unfinished {
     }
 
     /// Where it is until it is whole.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Flushes the file and gives it its name: the path and the bytes of what is there now. No connection may have it open.
     ///
     /// # Errors
-    /// `AlreadyExists` if somebody has made a file there meanwhile.
-    pub(crate) fn finish(self) -> Result<(PathBuf, u64)> {
+    /// `AlreadyExists` if somebody has made a file there meanwhile; `DiskFull`, `Io`.
+    pub fn finish(self) -> Result<(PathBuf, u64)> {
         let wanted = &self.wanted;
         let failed = |doing: &'static str| move |error| io_error(wanted, doing, error);
         let file = File::options().write(true).open(&self.path).map_err(failed("opening the new file"))?;
@@ -75,13 +87,6 @@ impl Drop for Unfinished {
             let _ = std::fs::remove_file(beside(&self.path, end));
         }
     }
-}
-
-/// The same path with something behind it.
-pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 /// Renames without replacing anything.

@@ -154,6 +154,36 @@ fn in_memory_runs_the_same_on_either_backend() {
     assert_eq!(example("in_memory", &[&file]), format!("durable: true\n{greetings}"));
 }
 
+/// What the shop prints on a bus that says this of what it keeps.
+fn shop(apple: &str, pear: &str, jobs: &str) -> String {
+    format!(
+        "\
+sold.apple for 20 cents, {apple}
+sold.pear for 30 cents, {pear}
+not sold: price.durian is not known
+{jobs}"
+    )
+}
+
+#[test]
+fn anywhere_is_the_same_program_on_a_file_and_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("shop.db").display());
+    for url in ["memory:", &file] {
+        let printed = example("anywhere", &[Path::new(url)]);
+        assert_eq!(printed, shop("event 1", "event 2", "a job is left for the printer\n"), "{url}");
+    }
+}
+
+#[cfg(all(feature = "nats", feature = "testing"))]
+#[test]
+fn anywhere_is_the_same_program_on_a_nats_server() {
+    let Some(server) = rowbus::testing::NatsServer::start() else { return };
+    let printed = example("anywhere", &[Path::new(&server.url())]);
+    let none = "no job for the printer: core NATS keeps neither jobs nor consumers";
+    assert!(printed.starts_with(&shop("kept by nobody", "kept by nobody", none)), "{printed}");
+}
+
 #[cfg(feature = "json")]
 #[test]
 fn json_reads_back_what_it_wrote_and_tells_what_is_none() {

@@ -1,10 +1,12 @@
 //! Copies of a file that others go on using, and what is restored from them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rowbus::rusqlite::Connection;
+use rowbus::sqlite::Archive;
 use rowbus::{Call, Consumer, Durable, DurableExt, ErrorKind, Job, JobState, Messenger, MessengerExt};
 use rowbus::{Publish, Request, SqliteBus, StartAt, Subscribe};
 
@@ -125,6 +127,124 @@ async fn a_backup_that_nobody_waits_for_leaves_nothing() {
     }
 }
 
+/// A backup that has begun, and goes on when it is told to.
+struct Held {
+    copying: tokio::task::JoinHandle<rowbus::Result<rowbus::sqlite::Backup>>,
+    go_on: std::sync::mpsc::Sender<()>,
+}
+
+async fn held(bus: &SqliteBus, target: std::path::PathBuf) -> Held {
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let ((go_on, may_go_on), tell, bus) = (std::sync::mpsc::channel(), Arc::clone(&begun), bus.clone());
+    let copying = tokio::spawn(async move {
+        let progress = move |_, _| {
+            tell.notify_one();
+            let _ = may_go_on.recv();
+        };
+        bus.backup_with(target, progress).await
+    });
+    begun.notified().await;
+    Held { copying, go_on }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_backups_at_once_leave_the_readers_their_connections() {
+    let place = Place::new();
+    let bus = place.open().await;
+    bus.publish("a", "x").await.unwrap();
+    let mut all = Vec::new();
+    for n in 0..6 {
+        all.push(held(&bus, place.join(&format!("copy-{n}.db"))).await);
+    }
+    let last = tokio::time::timeout(crate::PATIENCE, bus.last("a".try_into().unwrap())).await.unwrap();
+    assert_eq!(last.unwrap().unwrap().text(), Some("x"));
+    for Held { copying, go_on } in all {
+        drop(go_on);
+        assert_eq!(copying.await.unwrap().unwrap().events, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_ends_with_the_bus_and_leaves_nothing() {
+    let place = Place::new();
+    let bus = place.open().await;
+    let batch = vec![Publish::new("a", vec![1; 1 << 19]).relaxed(); 64];
+    bus.send_all(batch).await.unwrap();
+    let Held { copying, go_on } = held(&bus, place.join("copy.db")).await;
+    let closing = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.close().await }
+    });
+    // From then on none begins any more, and what goes on ends.
+    let start = Instant::now();
+    while bus.backup(place.join("late.db")).await.map_err(|error| error.kind()) != Err(ErrorKind::Closed) {
+        assert!(start.elapsed() < crate::PATIENCE);
+        let _ = std::fs::remove_file(place.join("late.db"));
+    }
+    assert!(!closing.is_finished(), "it waits until nothing is left");
+    drop(go_on);
+    closing.await.unwrap().unwrap();
+    assert_eq!(copying.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert!(
+        !files(&place).iter().any(|name| name.contains("copy") || name.contains("late")),
+        "{:?}",
+        files(&place)
+    );
+}
+
+#[tokio::test]
+async fn files_of_older_versions_are_copied_as_they_are_and_open_as_copies() {
+    for version in [1, 2, 3] {
+        let place = Place::new();
+        let fixture = format!("{}/tests/fixtures/schema-{version}.db", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(&fixture, place.path()).unwrap();
+        let target = place.join("copy.db");
+        let archive = Archive::open(place.path()).unwrap();
+        let backup = archive.backup(&target, |_, _| ControlFlow::Continue(())).unwrap();
+        drop(archive);
+        assert_eq!(files(&place), ["bus.db", "copy.db"]);
+        assert_eq!(std::fs::read(place.path()).unwrap(), std::fs::read(&fixture).unwrap());
+        let newest = "SELECT max(version) FROM bus_schema_history";
+        assert_eq!(number(&Connection::open(&target).unwrap(), newest), version);
+        let copy = SqliteBus::open(&target).await.unwrap();
+        let mut all = copy.subscribe(Subscribe::to(">").from(StartAt::Oldest)).await.unwrap();
+        for _ in 0..backup.events {
+            crate::next(&mut all).await.unwrap();
+        }
+        assert!(backup.events > 0 && copy.publish("a", "x").await.unwrap().sequence == backup.newest + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_backup_of_a_file_that_is_told_to_end_leaves_nothing() {
+    let place = Place::new();
+    let bus = place.open().await;
+    bus.send_all(vec![Publish::new("a", vec![1; 1 << 19]).relaxed(); 32]).await.unwrap();
+    bus.close().await.unwrap();
+    let archive = Archive::open(place.path()).unwrap();
+    let error = archive.backup(place.join("copy.db"), |_, _| ControlFlow::Break(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    drop(archive);
+    assert!(!files(&place).iter().any(|name| name.contains("copy")), "{:?}", files(&place));
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_begins_to_use_is_not_read_on_as_one_that_nobody_has() {
+    let place = Place::new();
+    let bus = place.open().await;
+    bus.publish("a", "x").await.unwrap();
+    bus.close().await.unwrap();
+    let archive = Archive::open(place.path()).unwrap();
+    assert_eq!(archive.events(&[], StartAt::Oldest).unwrap().count(), 1);
+    let events = archive.events(&[], StartAt::Oldest).unwrap();
+    let bus = place.open().await;
+    bus.publish("a", "y").await.unwrap();
+    let kinds: Vec<_> = events.map(|event| event.map(|_| ()).map_err(|error| error.kind())).collect();
+    assert_eq!(kinds, [Err(ErrorKind::Busy)]);
+    let archive = Archive::open(place.path()).unwrap();
+    assert_eq!(archive.events(&[], StartAt::Oldest).unwrap().filter_map(rowbus::Result::ok).count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_opened_beside_its_original_believes_nothing_of_its_processes() {
     let place = Place::new();
@@ -195,6 +315,23 @@ async fn a_position_of_before_the_restored_file_is_told() {
         }
         bus.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_position_of_before_the_restored_file_is_told_however_far_that_has_grown() {
+    let place = Place::new();
+    let bus = place.open().await;
+    bus.publish_all((0..10).map(|n| Publish::new("a", format!("{n}")))).await.unwrap();
+    let (kept, target) = (bus.incarnation().await.unwrap(), place.join("copy.db"));
+    let backup = bus.backup(&target).await.unwrap();
+    let from = || Subscribe::to("a").from(StartAt::Sequence(5));
+    drop(bus.subscribe(from().of_incarnation(&*kept)).await.unwrap());
+    let copy = SqliteBus::open(&target).await.unwrap();
+    assert_eq!(copy.incarnation().await.unwrap(), backup.incarnation);
+    let error = copy.subscribe(from().of_incarnation(&*kept)).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::OtherIncarnation, "{error}");
+    drop(copy.subscribe(from().of_incarnation(&*backup.incarnation)).await.unwrap());
+    drop(copy.subscribe(from()).await.unwrap());
 }
 
 /// `cargo test --test sqlite what_a_backup_costs -- --ignored --nocapture`

@@ -124,6 +124,10 @@ fn plays_its_role() {
             #[cfg(target_os = "linux")]
             ["fail-sync", path, switch] => crate::linux::fail_sync(path, switch).await,
             #[cfg(target_os = "linux")]
+            ["pruner", path] => crate::linux::pruner(path).await,
+            #[cfg(target_os = "linux")]
+            ["fail-backup", path, switch] => crate::linux::fail_backup(path, switch).await,
+            #[cfg(target_os = "linux")]
             ["echo", path, floor] => crate::doorbell::echo(path, floor == "with-floor").await,
             #[cfg(target_os = "linux")]
             ["peer", path, name] => crate::peers::peer(path, name).await,
@@ -144,6 +148,14 @@ fn plays_its_role() {
             #[cfg(target_os = "linux")]
             _ if words[0].starts_with("retention-") => {
                 crate::retention::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
+            }
+            #[cfg(target_os = "linux")]
+            _ if words[0].starts_with("steady-") => {
+                crate::steady::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
+            }
+            #[cfg(all(target_os = "linux", feature = "nats", feature = "testing"))]
+            _ if words[0].starts_with("bridge-") => {
+                crate::nats_bridge::role(&words).await.unwrap_or_else(|| panic!("unknown role {role:?}"));
             }
             _ => panic!("unknown role {role:?}"),
         }

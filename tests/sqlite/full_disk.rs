@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use rowbus::rusqlite::Connection;
-use rowbus::{Durability, ErrorKind, Job, Messenger, MessengerExt, Publish, SqliteBus};
+use rowbus::{Durability, ErrorKind, Job, Messenger, MessengerExt, Publish, Retention, SqliteBus};
 
 use crate::{PATIENCE, from_oldest, next};
 
@@ -37,6 +37,11 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % end
     }
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis() as i64
 }
 
 async fn fill_and_prune(path: PathBuf) {
@@ -83,15 +88,26 @@ async fn fill_and_prune(path: PathBuf) {
         // There is never room for as much as this, however small the messages are that it is made of.
         let flood = (0..20_000).map(|_| Publish::new("a", vec![0; 400]));
         assert_eq!(bus.publish_all(flood).await.unwrap_err().kind(), ErrorKind::DiskFull);
+        let then = now();
+        let flood = (0..20_000).map(|_| (Publish::new("a", vec![0; 400]), then));
+        let error = bus.import_all(flood.collect()).await.unwrap_err();
+        assert!(error.to_string().contains("kept for pruning"), "SQLite was first: {error}");
         let jobs = (0..9).map(|_| Job::new("j", vec![0; 1_000_000]));
         let jobs = rowbus::DurableExt::enqueue_all(&bus, jobs).await;
         assert_eq!(jobs.unwrap_err().kind(), ErrorKind::DiskFull);
-        // Some of the oldest go, in one transaction or in small ones.
+        // Some of the oldest go: by a policy of the bus, or by plain SQL in one transaction or in small ones.
         let newest = *kept.last_key_value().unwrap().0;
         let oldest = *kept.first_key_value().unwrap().0;
         let through = oldest + (newest - oldest) * (20 + random.below(75)) / 100;
-        let step = if random.below(2) == 0 { u64::MAX } else { 7 };
-        let mut at = oldest;
+        let way = random.below(3);
+        if way == 0 {
+            let policy = Retention::new().max_messages(kept.range(through + 1..).count() as u64);
+            other.set_retention(">", policy).await.unwrap();
+            bus.prune().await.unwrap();
+            other.set_retention(">", Retention::keep_everything()).await.unwrap();
+        }
+        let step = if way == 1 { u64::MAX } else { 7 };
+        let mut at = if way == 0 { u64::MAX } else { oldest };
         while at <= through {
             let to = through.min(at.saturating_add(step - 1));
             let deleted = sql.execute("DELETE FROM bus_events WHERE id <= ?1", [to.cast_signed()]);

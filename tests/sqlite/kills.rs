@@ -1,8 +1,6 @@
 //! Processes that are killed at any point of what they do for requests and jobs.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use rowbus::{
 };
 
 use crate::child::{Process, hear, say};
+use crate::lines::{self, Lines};
 use crate::{PATIENCE, Place, until};
 
 /// Statements until the process kills itself; 0 while it is not to.
@@ -127,16 +126,15 @@ async fn a_process_that_is_killed_as_any_statement_begins_leaves_every_job_in_on
 /// Serves jobs and requests, and writes a line as each begins and ends.
 pub(crate) async fn toil(path: &str, out: &str) {
     let bus = SqliteBus::builder(path).durability(Durability::Relaxed).open().await.unwrap();
-    let log = Arc::new(File::options().append(true).create(true).open(out).unwrap());
+    let log = Arc::new(Lines::open(out));
     let chance = Arc::new(AtomicU64::new(u64::from(std::process::id())));
     let handler = handler_fn(move |call: Call| {
         let (log, chance) = (Arc::clone(&log), chance.fetch_add(0x9e37_79b9, Ordering::Relaxed));
         async move {
-            // One write each, so that the order of the lines is that of the events.
-            let line = |what: &str| format!("{what} {} {}\n", call.id(), call.attempt());
-            (&*log).write_all(line("begins").as_bytes())?;
+            let line = |what: &str| format!("{what} {} {}", call.id(), call.attempt());
+            log.write(line("begins"));
             tokio::time::sleep(Duration::from_micros(chance % 4_000)).await;
-            (&*log).write_all(line("ends").as_bytes())?;
+            log.write(line("ends"));
             Ok(call.payload().clone())
         }
     });
@@ -207,10 +205,10 @@ async fn while_servers_are_killed_at_random_every_job_is_done_none_twice_at_once
         tokio::time::timeout(PATIENCE, job.reply()).await.expect("every job is done").unwrap();
     }
     eprintln!("{kills} kills, {} jobs, {answered} requests answered, {timed_out} timed out", jobs.len());
-    let log = std::fs::read_to_string(&out).unwrap();
+    let log = lines::read(&out);
     // By id: the last attempt that began, and the last that ended.
     let mut attempts: HashMap<&str, (u32, u32)> = HashMap::new();
-    for line in log.lines() {
+    for line in &log {
         let words: Vec<_> = line.split(' ').collect();
         let (attempt, of) = (words[2].parse::<u32>().unwrap(), attempts.entry(words[1]).or_default());
         if words[0] == "begins" {

@@ -68,11 +68,19 @@ pub(crate) async fn fail_sync(path: &str, switch: &str) {
     say(again.sequence);
 }
 
-/// A library that fails to flush as long as a file exists, to be preloaded into a child.
-fn failing_sync(place: &Place) -> PathBuf {
+/// A library that fails to flush as long as a file exists, to be preloaded into a child. Each failure is a byte in a file beside it.
+pub(crate) fn failing_sync(place: &Place) -> PathBuf {
     let (source, library) = (place.join("fail.c"), place.join("fail.so"));
-    let text = "#include <errno.h>\n#include <stdlib.h>\n#include <unistd.h>\n#include <sys/syscall.h>\n\
-                static int fails(void) { const char *f = getenv(\"FAIL_WHILE\"); return f && access(f, F_OK) == 0; }\n\
+    let text = "#include <errno.h>\n#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+                #include <sys/syscall.h>\n\
+                static int fails(void) {\n\
+                    const char *f = getenv(\"FAIL_WHILE\"); char failed[4096]; int fd;\n\
+                    if (!f || access(f, F_OK) != 0) return 0;\n\
+                    snprintf(failed, sizeof failed, \"%s.failed\", f);\n\
+                    fd = open(failed, O_CREAT | O_APPEND | O_WRONLY, 0600);\n\
+                    if (fd >= 0) { if (write(fd, \"x\", 1) < 0) {} close(fd); }\n\
+                    return 1;\n\
+                }\n\
                 int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }\n\
                 int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }\n";
     std::fs::write(&source, text).unwrap();
@@ -95,6 +103,69 @@ fn a_commit_whose_flush_fails_is_indeterminate_and_safe_to_repeat_with_its_messa
     // Whether the first attempt came through or not: each event is there once.
     assert_eq!(child.hear(), "1 2 3");
     assert_eq!(child.hear(), "2");
+    child.ends_well();
+}
+
+/// Makes a backup of which the first flush fails, and no later one; a role.
+pub(crate) async fn fail_backup(path: &str, switch: &str) {
+    let bus = SqliteBus::open(path).await.unwrap();
+    bus.publish_all((0..40).map(|_| Publish::new("a", vec![0; 500_000]).relaxed())).await.unwrap();
+    let (fails, mut steps) = (switch.to_owned(), 0);
+    let progress = move |_, _| {
+        steps += 1;
+        match steps {
+            1 => std::fs::write(&fails, "").unwrap(),
+            2 => std::fs::remove_file(&fails).unwrap(),
+            _ => {}
+        }
+    };
+    let target = format!("{path}.copy");
+    let copied = bus.backup_with(&target, progress).await;
+    let _ = std::fs::remove_file(switch);
+    say(format!("{:?}", copied.map(|_| ()).map_err(|error| error.kind())));
+    say(std::fs::exists(&target).unwrap());
+}
+
+/// Says whether a bus that is to prune, and then one that is not, has a thread for it; a role.
+pub(crate) async fn pruner(path: &str) {
+    for prune in [true, false] {
+        let bus = SqliteBus::builder(path).prune(prune).open().await.unwrap();
+        let is_there = || {
+            let threads = std::fs::read_dir("/proc/self/task").unwrap();
+            let mut names =
+                threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+            names.any(|name| name.trim() == "rowbus-pruner")
+        };
+        if prune {
+            // A thread gives itself its name.
+            crate::until("a thread that prunes", is_there).await;
+        }
+        bus.publish("a", "x").await.unwrap();
+        say(is_there());
+        bus.close().await.unwrap();
+    }
+}
+
+#[test]
+fn a_bus_that_is_not_to_prune_has_nothing_that_does() {
+    let place = Place::new();
+    let mut child = Process::start("pruner", &[place.path().to_str().unwrap()]);
+    assert_eq!((child.hear(), child.hear()), ("true".to_owned(), "false".to_owned()));
+    child.ends_well();
+}
+
+#[test]
+fn a_backup_of_which_one_flush_has_failed_is_none_whatever_later_ones_say() {
+    let place = Place::new();
+    let (library, switch) = (failing_sync(&place), place.join("switch"));
+    let (path, switch_arg) = (place.path(), switch.to_str().unwrap().to_owned());
+    let mut child = Process::start_with(
+        "fail-backup",
+        &[path.to_str().unwrap(), &switch_arg],
+        &[("LD_PRELOAD", &library), ("FAIL_WHILE", &switch)],
+    );
+    assert_eq!(child.hear(), "Err(Io)");
+    assert_eq!(child.hear(), "false");
     child.ends_well();
 }
 

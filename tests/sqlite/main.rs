@@ -12,10 +12,16 @@ mod doorbell;
 mod faults;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod importing;
 #[cfg(target_os = "linux")]
 mod kills;
 #[cfg(target_os = "linux")]
+mod lines;
+#[cfg(target_os = "linux")]
 mod linux;
+mod migrating;
+#[cfg(all(target_os = "linux", feature = "nats", feature = "testing"))]
+mod nats_bridge;
 mod opening;
 mod outbox;
 #[cfg(target_os = "linux")]
@@ -28,6 +34,8 @@ mod retention;
 mod salvaging;
 #[cfg(target_os = "linux")]
 mod servers;
+#[cfg(target_os = "linux")]
+mod steady;
 mod streams;
 #[cfg(unix)]
 mod unix;

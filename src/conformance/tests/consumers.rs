@@ -38,6 +38,7 @@ enum Fault {
     LosesAcks,
     TakesAcksTwice,
     AcksWhatWasNacked,
+    CountsReleases,
     NeverGivesUp,
     GivesToEveryMember,
     BeginsAtTheOldest,
@@ -132,6 +133,10 @@ impl DeliveryControl for FaultyControl {
                 Settlement::Nack(delay) => self.delivery.nack(delay).await,
                 Settlement::Failed(error) => self.delivery.fail(error).await,
                 Settlement::Term(reason) => self.delivery.term(reason).await,
+                Settlement::Release if self.fault == Fault::CountsReleases => {
+                    self.delivery.nack(Duration::ZERO).await
+                }
+                Settlement::Release => self.delivery.release().await,
             };
             if self.fault == Fault::TakesAcksTwice { Ok(()) } else { settled }
         })
@@ -296,6 +301,8 @@ found! {
     nacks_without_effect_are_found: AcksWhatWasNacked by
         a_nack_with_a_delay_comes_again_after_it
         a_cumulative_nack_comes_again_after_the_consumers_backoff;
+    releases_that_count_are_found: CountsReleases by
+        what_is_released_comes_again_at_once_and_the_delivery_does_not_count;
     an_endless_delivery_is_found: NeverGivesUp by
         an_event_that_nobody_ever_acknowledges_is_a_dead_letter
         a_cumulative_consumer_stops_when_max_deliver_is_reached;

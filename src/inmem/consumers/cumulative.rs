@@ -109,6 +109,8 @@ impl Cumulative {
         let mut failures = failing.map(|failing| failing.failures.clone()).unwrap_or_default();
         match fate(scene, attempt, &mut failures, settlement) {
             Fate::Done => self.done_with(sequence, wanted, log),
+            // Whoever has the place next begins behind the position.
+            Fate::Released => {}
             Fate::Again(at) => {
                 self.failing.insert(sequence, Failing { attempts: attempt, failures });
                 self.pause_until = Some(at);

@@ -91,6 +91,10 @@ impl Explicit {
         let flight = self.held_by(handed)?;
         match fate(scene, flight.attempt, &mut flight.failures, settlement) {
             Fate::Done => drop(self.remove(sequence)),
+            Fate::Released => {
+                flight.attempt = flight.attempt.saturating_sub(1);
+                self.set(sequence, State::Due);
+            }
             Fate::Again(at) => self.set(sequence, State::BackingOff { until: at }),
             Fate::GivenUp(reason) => self.give_up(sequence, &reason, scene),
         }
@@ -146,6 +150,8 @@ impl Explicit {
         info.ack_floor = self.flights.first_key_value().map_or(info.delivered, |(sequence, _)| sequence - 1);
         info.num_ack_pending = self.held.len() as u64;
         info.num_backing_off = self.backing_off.len() as u64;
+        let is_untried = |flight: &&Flight| flight.attempt == 0 && matches!(flight.state, State::Due);
+        info.num_pending += self.flights.values().filter(is_untried).count() as u64;
         let redelivered = self.flights.values().filter(|flight| flight.was_delivered_before());
         info.num_redelivered = redelivered.count() as u64;
     }

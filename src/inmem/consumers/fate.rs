@@ -22,6 +22,8 @@ pub(super) struct Scene<'a> {
 #[derive(Debug)]
 pub(super) enum Fate {
     Done,
+    /// It comes again at once, and this attempt was none.
+    Released,
     /// It comes again at this wall time.
     Again(i64),
     /// For this reason.
@@ -39,6 +41,7 @@ pub(super) fn fate(
     let mut failed = |message: &str| failures.push(Failure::new(attempt, time(now.unix), one_line(message)));
     let wanted = match settlement {
         Settlement::Ack => return Fate::Done,
+        Settlement::Release => return Fate::Released,
         // The reason says it all.
         Settlement::Term(reason) => return Fate::GivenUp(reason.clone()),
         Settlement::Nack(delay) => {

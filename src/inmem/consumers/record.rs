@@ -151,7 +151,7 @@ impl Record {
             Course::Explicit(explicit) => {
                 let had_room = explicit.has_room(&self.settings);
                 explicit.settle(handed, settlement, &mut scene)?;
-                if !had_room {
+                if !had_room || matches!(settlement, Settlement::Release) {
                     self.wake(changes);
                 }
             }
@@ -258,7 +258,7 @@ impl Record {
         }
         let mut pending = self.wanted.behind(self.wanted.position, log);
         let counted = self.wanted.behind(self.wanted.position, log).take(PENDING_COUNTED + 1).count();
-        info.num_pending = counted.min(PENDING_COUNTED) as u64;
+        info.num_pending += counted.min(PENDING_COUNTED) as u64;
         info.num_pending_is_exact = counted <= PENDING_COUNTED;
         info.lag = log.newest().saturating_sub(info.ack_floor);
         info.lag_millis = oldest

@@ -37,6 +37,8 @@ pub(super) struct ExplicitInbox {
     reload: bool,
     /// Nothing can be taken before something is settled.
     is_full: bool,
+    /// How many it may still hand over; it takes no more.
+    left: usize,
     finished: bool,
 }
 
@@ -60,6 +62,7 @@ impl ExplicitInbox {
             look: true,
             reload: true,
             is_full: false,
+            left: usize::MAX,
             finished: false,
         }
     }
@@ -177,9 +180,10 @@ impl ExplicitInbox {
         self.seat.has_seen(&self.consumer, 0, self.feed.as_ref());
     }
 
-    fn hand_over(&self) -> Option<Delivery> {
+    fn hand_over(&mut self) -> Option<Delivery> {
         let wait = millis(self.consumer.settings.ack_wait);
         let ready = self.member().hand_over(self.consumers().awake_millis(), wait)?;
+        self.left = self.left.saturating_sub(1);
         let attempt = u32::try_from(ready.attempt).unwrap_or(u32::MAX);
         Some(Delivery::new(ready.message, attempt, Arc::clone(&self.control)))
     }
@@ -228,7 +232,8 @@ impl InboxSource for ExplicitInbox {
             if self.consumer.is_paused {
                 return Poll::Pending;
             }
-            let want = self.pacing.want();
+            // Nothing that was taken before waits to be handed over here.
+            let want = self.pacing.want().min(self.left);
             let Some(feed) = &mut self.feed else {
                 self.reload = true;
                 continue;
@@ -246,6 +251,10 @@ impl InboxSource for ExplicitInbox {
             self.look = false;
             self.step = Some(Step::Claim(self.claim(want)));
         }
+    }
+
+    fn limit(&mut self, most: u64) {
+        self.left = usize::try_from(most).unwrap_or(usize::MAX);
     }
 
     fn leave(&mut self) -> BoxFuture<'_, Result<()>> {

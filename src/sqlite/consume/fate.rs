@@ -43,7 +43,7 @@ pub(super) fn of(consumer: &ConsumerRow, attempt: i64, said: &Settlement, now: i
     let failed =
         |fate, message: &str| Failed { fate, line: line(attempt, now, message), message: message.to_owned() };
     match said {
-        Settlement::Ack => None,
+        Settlement::Ack | Settlement::Release => None,
         Settlement::Nack(delay) => Some(failed(again(delay.map(millis)), "nacked")),
         // The reason says it all.
         Settlement::Term(reason) => {

@@ -9,8 +9,10 @@ use crate::defaults::STREAM_BUFFER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::sqlite::filters::Filters;
+use crate::sqlite::log::Gaps;
 use crate::sqlite::stream::{LogStream, Place, Readers};
 use crate::sqlite::tables::consumers::ConsumerRow;
+use crate::sqlite::tables::retention::Reader;
 use crate::subscribe::Source;
 
 pub(super) struct Feed {
@@ -35,8 +37,8 @@ impl Feed {
         }
         let filters = Filters::new(&consumer.settings.filters);
         let through = consumer.last_through;
-        let mut place =
-            Place { after: after.max(through), gap_known: after.max(through), chosen: Vec::new() };
+        let gaps = Gaps { reader: Reader::Consumer, known: after.max(through) };
+        let mut place = Place { after: after.max(through), gaps, chosen: Vec::new() };
         if after < through {
             place.chosen = readers.log.last_per_subject(&filters, through)?;
             place.chosen.retain(|sequence| *sequence > after);

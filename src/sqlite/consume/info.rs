@@ -50,15 +50,16 @@ pub(crate) fn info(conn: &Connection, row: ConsumerRow, look: &Look<'_>) -> rusq
         }
         info.num_ack_pending = deliveries::held(conn, id, usize::MAX)? as u64;
         info.num_redelivered = deliveries::redelivered(conn, id)?.max(0).cast_unsigned();
-        info.num_backing_off = deliveries::waiting(conn, id)?.max(0).cast_unsigned();
+        info.num_backing_off = deliveries::waiting(conn, id, look.now)?.max(0).cast_unsigned();
     } else if row.failed.is_some() {
         info.num_redelivered = 1;
         info.num_backing_off = u64::from(row.retry_at.is_some_and(|at| at > look.now));
     }
+    let untried = deliveries::untried(conn, id, look.now)?.max(0).cast_unsigned();
     let newest = events::newest(conn)?;
     info.lag = newest.saturating_sub(info.ack_floor);
     let counted = events::count(conn, position, &filters, (PENDING_COUNTED, look.rows))?;
-    (info.num_pending, info.num_pending_is_exact) = (counted.matching, counted.is_all);
+    (info.num_pending, info.num_pending_is_exact) = (counted.matching + untried, counted.is_all);
     info.lag_millis = oldest(conn, &row, &info, &filters, look)?;
     if let Some(is_alive) = look.is_alive {
         info.members = Some(members::peers(conn, id)?.into_iter().filter(|peer| is_alive(*peer)).count());

@@ -9,7 +9,7 @@ use crate::sqlite::consume::load::position;
 use crate::sqlite::consume::tidy::forget_members;
 use crate::sqlite::filters::Filters;
 use crate::sqlite::off_runtime;
-use crate::sqlite::tables::{consumers, deliveries, members, meta};
+use crate::sqlite::tables::{consumers, deliveries, members, meta, retention};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::{Failure, Operation, Tx};
 use crate::subscribe::StartAt;
@@ -26,20 +26,41 @@ pub(crate) enum Change {
 
 impl Consumers {
     pub(crate) async fn seek(&self, name: &str, to: StartAt) -> Result<()> {
-        let (log, of) = (Arc::clone(&self.readers().log), name.to_owned());
-        let place = off_runtime(move || {
-            let consumer = log.read("looking for a consumer", |conn| consumers::by_name(conn, &of))?;
-            let consumer = consumer.ok_or_else(|| Error::no_such_consumer(&of))?;
-            position(&log, &Filters::new(&consumer.settings.filters), to)
-        });
-        self.manage(name, Change::Seek(place.await?)).await
+        let place = self.place_at(name, to).await?;
+        self.manage(name, Change::Seek(place)).await
+    }
+
+    /// Moves it, and sets a fact about the file, in one commit that no power cut undoes.
+    #[cfg(feature = "nats")]
+    pub(crate) async fn seek_noting(&self, name: &str, to: StartAt, note: (String, String)) -> Result<()> {
+        let change = Change::Seek(self.place_at(name, to).await?);
+        self.run(name, change, Some(note), Durability::Full).await
     }
 
     pub(crate) async fn manage(&self, name: &str, change: Change) -> Result<()> {
-        let durability = self.options().durability;
+        self.run(name, change, None, self.options().durability).await
+    }
+
+    async fn place_at(&self, name: &str, to: StartAt) -> Result<(u64, u64)> {
+        let (log, of) = (Arc::clone(&self.readers().log), name.to_owned());
+        off_runtime(move || {
+            let consumer = log.read("looking for a consumer", |conn| consumers::by_name(conn, &of))?;
+            let consumer = consumer.ok_or_else(|| Error::no_such_consumer(&of))?;
+            position(&log, &Filters::new(&consumer.settings.filters), to)
+        })
+        .await
+    }
+
+    async fn run(
+        &self,
+        name: &str,
+        change: Change,
+        note: Option<(String, String)>,
+        durability: Durability,
+    ) -> Result<()> {
         let consumers = self.me()?;
         self.check_open()?;
-        self.writer()?.run(Manage { consumers, name: name.to_owned(), change, durability }).await
+        self.writer()?.run(Manage { consumers, name: name.to_owned(), change, note, durability }).await
     }
 }
 
@@ -47,6 +68,8 @@ struct Manage {
     consumers: Arc<Consumers>,
     name: String,
     change: Change,
+    /// A fact about the file that is to be set with it, and its key.
+    note: Option<(String, String)>,
     durability: Durability,
 }
 
@@ -70,12 +93,16 @@ impl Operation for Manage {
         let revision = meta::count(tx.conn, meta::CONSUMERS)?;
         match self.change {
             Change::Seek(place) => {
+                retention::claim(tx.conn, &consumer.settings.filters, place.0.max(place.1))?;
                 consumers::seek(tx.conn, id, place, revision)?;
                 deliveries::remove_all(tx.conn, id)?;
             }
             Change::Pause => drop(consumers::pause(tx.conn, id, tx.now, revision)?),
             Change::Resume => drop(consumers::resume(tx.conn, id, revision)?),
             Change::Delete => delete(tx, id)?,
+        }
+        if let Some((key, value)) = &self.note {
+            meta::set(tx.conn, key, value)?;
         }
         tx.concerns(WakeBits::consumer(id));
         Ok(())

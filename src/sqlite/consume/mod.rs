@@ -236,6 +236,12 @@ impl Consumers {
         self.slot().unwrap_or(0)
     }
 
+    /// Whether a member of this bus is the active one of this cumulative consumer.
+    #[cfg(feature = "nats")]
+    pub(crate) fn is_active(&self, name: &str) -> bool {
+        self.members().iter().any(|member| &*member.name == name && member.state().token.is_some())
+    }
+
     fn awake_millis(&self) -> i64 {
         self.options.clock.awake_millis()
     }

@@ -14,7 +14,7 @@ use crate::sqlite::consume::{Consumers, Seat};
 use crate::sqlite::filters::Filters;
 use crate::sqlite::off_runtime;
 use crate::sqlite::tables::consumers::{self, ConsumerRow};
-use crate::sqlite::tables::{members, meta};
+use crate::sqlite::tables::{members, meta, retention};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::{Failure, Operation, Tx};
 
@@ -79,6 +79,9 @@ impl Operation for Open {
                     // An ack of what was read by other filters would count for events that these want.
                     let is_other = settings.ack_policy == AckPolicy::Cumulative
                         && settings.filters != existing.settings.filters;
+                    if settings.filters != existing.settings.filters {
+                        retention::claim(tx.conn, &settings.filters, existing.position)?;
+                    }
                     consumers::change(tx.conn, existing.id, &settings, revision, is_other)?;
                     consumers::go_on(tx.conn, existing.id)?;
                     tx.concerns(WakeBits::consumer(existing.id));
@@ -87,6 +90,7 @@ impl Operation for Open {
             }
             (None, Some((settings, position))) => {
                 let revision = meta::count(tx.conn, meta::CONSUMERS)?;
+                retention::claim(tx.conn, &settings.filters, position.0.max(position.1))?;
                 consumers::insert(tx.conn, name, settings, *position, (revision, tx.now))?
             }
             (None, None) => return Ok(None),

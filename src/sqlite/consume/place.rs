@@ -160,6 +160,10 @@ impl Operation for Say {
         if state.position >= sequence {
             return Err(lost());
         }
+        if let Settlement::Release = self.settlement {
+            // Nothing is noted: whoever has the place next begins behind the position.
+            return Ok(Next::On);
+        }
         not_handled(tx, &consumer, sequence, &self.settlement, Some(&self.message)).map_err(Failure::from)
     }
 

@@ -43,6 +43,11 @@ impl Operation for Settle {
             if deliveries::ack(tx.conn, token, self.consumers.peer())? == 0 {
                 return Err(lost());
             }
+        } else if let Settlement::Release = self.settlement {
+            if deliveries::release(tx.conn, token)? == 0 {
+                return Err(lost());
+            }
+            tx.concerns(WakeBits::consumer(id));
         } else {
             let errors = deliveries::errors(tx.conn, token)?.ok_or_else(lost)?;
             let consumer = consumers::by_id(tx.conn, id)?.ok_or_else(lost)?;
@@ -60,7 +65,7 @@ impl Operation for Settle {
 
     fn committed(&self, freed: &bool) {
         self.member.settled(self.message.sequence(), self.attempt);
-        if *freed {
+        if *freed || matches!(self.settlement, Settlement::Release) {
             self.consumers.look_at(self.member.consumer);
         }
         if !matches!(self.settlement, Settlement::Ack) {

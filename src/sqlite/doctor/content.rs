@@ -6,7 +6,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::consumer_info::ConsumerInfo;
 use crate::error::ErrorKind;
 use crate::sqlite::doctor::place::mib;
-use crate::sqlite::doctor::{Depth, Findings, Severity};
+use crate::sqlite::doctor::{Depth, Findings, Severity, retention};
 use crate::sqlite::stats::{self, FileStats, Opened};
 use crate::sqlite::tables::requests::recover;
 use crate::sqlite::tables::{deliveries, file, health, history, meta, peers};
@@ -72,7 +72,7 @@ pub(super) fn look(opened: &Opened, depth: Depth, findings: &mut Findings) {
         Ok(stats) => {
             dead_letters(&stats, findings);
             consumers(&stats, findings);
-            check(findings, "retention", &|findings| retention(conn, &stats, findings));
+            check(findings, "retention", &|findings| retention::examine(conn, &stats, findings));
         }
         Err(error) => findings.add("content", Severity::Error, error.to_string(), SALVAGE),
     }
@@ -103,14 +103,21 @@ fn is_bus(conn: &Connection, findings: &mut Findings) -> bool {
                 "check the path; a program that opens a bus on it makes the tables",
             );
         }
-        Ok(missing) if missing.is_empty() => findings.ok("schema", "it is that of this version"),
         Ok(missing) => {
+            if let Err(error) = schema::examine_shape(conn) {
+                let remedy = "rowbus export and import into a new file: what is missing is not made again";
+                findings.add("schema", Severity::Error, error.to_string(), remedy);
+            }
+            if missing.is_empty() {
+                findings.ok_unless_found("schema", "it is that of this version");
+                return has_history;
+            }
             let message = format!("it is older than this version: {} is missing", missing.join(", "));
             findings.add(
                 "schema",
                 Severity::Notice,
                 message,
-                "nothing: the program that it belongs to migrates it when it is updated",
+                "nothing: the program that it belongs to migrates it when it is updated, or rowbus migrate up does",
             );
         }
         Err(error) => {
@@ -309,30 +316,4 @@ fn consumer(info: &ConsumerInfo, findings: &mut Findings) {
         let remedy = format!("start its program, or have it gone: rowbus consumer rm {name}");
         add(Severity::Notice, format!("{name:?} has no members, and {pending} events wait"), &remedy);
     }
-}
-
-/// Whether what should be gone is.
-fn retention(conn: &Connection, stats: &FileStats, findings: &mut Findings) -> rusqlite::Result<()> {
-    let remedy = "keep a program with the bus running for a while, or rowbus retention prune";
-    for policy in health::policies(conn)?.into_iter().filter(|policy| policy.filter == ">") {
-        let age = stats.oldest.map_or(0, |(_, time)| SystemClock.unix_millis() - time.timestamp_millis());
-        if let Some(most) = policy.max_age
-            && age > most.saturating_mul(2).saturating_add(3_600_000)
-        {
-            let message = format!(
-                "the oldest event is {} h old, and events are to be kept for {} h",
-                age / 3_600_000,
-                most / 3_600_000
-            );
-            findings.add("retention", Severity::Warning, message, remedy);
-        }
-        if let Some(most) = policy.max_messages
-            && stats.events.count.cast_signed() > most.saturating_mul(2)
-        {
-            let message = format!("there are {} events, and {most} are to be kept", stats.events.count);
-            findings.add("retention", Severity::Warning, message, remedy);
-        }
-    }
-    findings.ok_unless_found("retention", "it keeps up with what is published");
-    Ok(())
 }

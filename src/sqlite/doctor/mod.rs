@@ -2,6 +2,7 @@
 
 mod content;
 mod place;
+mod retention;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,6 @@ use crate::sqlite::disk;
 use crate::sqlite::doctor::{Findings, Severity};
 use crate::sqlite::mount::{self, Verdict};
 use crate::sqlite::stats::Opened;
-use crate::sqlite::tables::file;
 
 pub(super) fn look(opened: &Opened, findings: &mut Findings) {
     permissions(&opened.path, findings);
@@ -53,12 +52,7 @@ fn space(path: &Path, findings: &mut Findings) {
 /// What SQLite keeps beside the database.
 pub(super) fn journal(opened: &Opened, findings: &mut Findings) {
     let path = &opened.path;
-    let is_wal = match opened.is_still {
-        // Nobody has it open, so nobody's locks are dropped by reading what its header says.
-        true => header(path).map(|header| (header[18], header[19]) == (2, 2)),
-        false => file::journal_mode(&opened.conn).ok().map(|mode| mode == "wal"),
-    };
-    match is_wal {
+    match opened.is_wal() {
         Some(true) => findings.ok("journal", "the file is in WAL mode"),
         Some(false) => findings.add(
             "journal",
@@ -93,14 +87,6 @@ pub(super) fn journal(opened: &Opened, findings: &mut Findings) {
         findings.add("wal", Severity::Warning, message, remedy);
     }
     findings.ok_unless_found("wal", format!("the WAL has {wal} bytes"));
-}
-
-/// The beginning of the database file.
-fn header(path: &Path) -> Option<[u8; 100]> {
-    use std::io::Read;
-    let mut header = [0; 100];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
-    Some(header)
 }
 
 pub(super) fn mib(bytes: u64) -> String {

@@ -52,11 +52,12 @@ impl RetentionClock {
         let (wall, boot) = (clock.unix_millis(), clock.boot_millis());
         let passed = if self.boot_id == boot_id { Some(boot.saturating_sub(self.boot).max(0)) } else { None };
         let behind = wall.saturating_sub(self.now);
-        let expected = passed.map_or(UNKNOWN, |passed| passed.saturating_add(millis(CLOCK_JUMP)));
+        // Since the machine was started anew, at least as much has passed as it has run, and a day is believed at once.
+        let expected = passed.map_or(UNKNOWN.max(boot), |passed| passed.saturating_add(millis(CLOCK_JUMP)));
         // It was behind before: it has been catching up, whatever the wall clock did since.
         let was_behind = self.wall > self.now;
         let jumped = behind > expected;
-        if jumped && !was_behind && !self.warned {
+        if jumped && !was_behind && !self.warned && passed.is_some() {
             tracing::warn!(
                 ahead_millis = behind.saturating_sub(passed.unwrap_or(0)),
                 "the wall clock is ahead of the time that has passed; events are not removed for their age at once"
@@ -65,7 +66,8 @@ impl RetentionClock {
         }
         self.now = if jumped || (was_behind && behind > 0) {
             let faster = if was_behind { FASTER } else { 1 };
-            self.now.saturating_add(passed.unwrap_or(0).saturating_mul(faster)).min(wall)
+            let passed = passed.map_or(expected, |passed| passed.saturating_mul(faster));
+            self.now.saturating_add(passed).min(wall)
         } else {
             wall
         };
@@ -77,6 +79,11 @@ impl RetentionClock {
             boot_id.clone_into(&mut self.boot_id);
         }
         self.now
+    }
+
+    /// When it was last looked at, by the wall clock.
+    pub(crate) fn looked_at(&self) -> i64 {
+        self.wall
     }
 
     /// How far it is behind the wall clock, in milliseconds.
@@ -163,9 +170,12 @@ mod tests {
         *set.0.lock().unwrap() = (1001 * DAY, 1);
         assert_eq!(clock.look(&set, "b"), 1001 * DAY);
         *set.0.lock().unwrap() = (1009 * DAY, 1);
-        assert_eq!(clock.look(&set, "c"), 1001 * DAY);
+        assert_eq!(clock.look(&set, "c"), 1002 * DAY, "of eight days one is");
         set.0.lock().unwrap().1 += HOUR / 6;
-        assert_eq!(clock.look(&set, "c"), 1002 * DAY);
+        assert_eq!(clock.look(&set, "c"), 1003 * DAY);
+        // A machine that runs for a few minutes each week: it catches up by a day each time, and more while it runs.
+        *set.0.lock().unwrap() = (1009 * DAY + HOUR, 1);
+        assert_eq!(clock.look(&set, "d"), 1004 * DAY);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::sqlite::prune::keep::Wants;
 use crate::sqlite::prune::pass::Pass;
 use crate::sqlite::prune::policy::{OF_A_NEW_FILE, Policies};
-use crate::sqlite::prune::remove::Count;
+use crate::sqlite::prune::remove::{Consent, Count, Row};
 use crate::sqlite::tables::{events, meta, prunable, retention};
 
 /// Rows that are counted in one step.
@@ -124,27 +125,70 @@ impl Pass<'_> {
     ) -> Result<u64> {
         let Some(policy) = policies.get(at) else { return Ok(0) };
         let Some(most) = policy.limits.max_per_subject else { return Ok(0) };
-        // Of one subject it is not told apart what is kept for consumers: the cap is on all that the policy governs.
-        let keeps = policy.limits.keep_unacked.filter(|cap| policy.bytes <= *cap).is_some();
-        let keep = keeps.then(|| (Arc::new(self.state.seen.clone()), 0));
-        let (mut after, mut removed) = (0, 0);
+        let (cap, before) = (policy.limits.keep_unacked, self.pruned.events);
+        let (mut after, mut kept) = (0, 0);
         loop {
-            let rows = self.shared.log.read("looking for the older events of a subject", |conn| {
-                let beyond = prunable::beyond_newest(conn, subject, through, most)?;
-                beyond.map_or(Ok(Vec::new()), |beyond| {
-                    prunable::of_subject(conn, subject, (after, beyond), EXCESS)
-                })
-            })?;
-            let rows: Vec<_> = rows.into_iter().map(|row| (row.id, row.bytes)).collect();
-            if rows.is_empty() {
-                return Ok(removed);
+            let (rows, wants) = self.excess(subject, (after, through), most, cap.is_some())?;
+            let Some(last) = rows.last().map(|(id, _)| *id) else { break };
+            let is_kept = |id| wants.as_ref().is_some_and(|wants| wants.wants(subject, id));
+            let (wanted, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(id, _)| is_kept(*id));
+            let consent = wants.map_or(Consent::NotAsked, |wants| Consent::Given(Arc::new(wants)));
+            if !self.remove_each(policies, at, &rows, &consent)? {
+                break;
             }
-            let outcome = self.remove(policies, at, &rows, None, keep.clone())?;
-            removed += outcome.events;
-            if outcome.is_stale || outcome.is_kept || outcome.done == 0 {
-                return Ok(removed);
+            kept += wanted.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            // More of this one subject than may be kept: its oldest go.
+            while cap.is_some_and(|cap| kept > cap) {
+                let (mut oldest, _) = self.excess(subject, (0, through), most, false)?;
+                let mut over = kept.saturating_sub(cap.unwrap_or(0));
+                oldest.retain(|(_, bytes)| {
+                    let goes = over > 0;
+                    over = over.saturating_sub(*bytes);
+                    goes
+                });
+                if oldest.is_empty() || !self.remove_each(policies, at, &oldest, &Consent::Refused)? {
+                    break;
+                }
+                kept = kept.saturating_sub(oldest.iter().map(|(_, bytes)| bytes).sum());
             }
-            after = rows[outcome.done - 1].0;
+            after = last;
         }
+        Ok(self.pruned.events - before)
+    }
+
+    /// The next events of a subject behind which there are so many, and for whom they may be kept.
+    fn excess(
+        &self,
+        subject: &str,
+        (after, through): (u64, u64),
+        most: u64,
+        is_keeping: bool,
+    ) -> Result<(Vec<Row>, Option<Wants>)> {
+        self.shared.log.read("looking for the older events of a subject", |conn| {
+            let beyond = prunable::beyond_newest(conn, subject, through, most)?;
+            let rows = beyond.map_or(Ok(Vec::new()), |beyond| {
+                prunable::of_subject(conn, subject, (after, beyond), EXCESS)
+            })?;
+            let wants = is_keeping.then(|| Wants::look(conn)).transpose()?;
+            Ok((rows.into_iter().map(|row| (row.id, row.bytes)).collect(), wants))
+        })
+    }
+
+    /// `false` if something was changed meanwhile: the next pass sees to the rest.
+    fn remove_each(
+        &mut self,
+        policies: &Arc<Policies>,
+        at: usize,
+        mut rows: &[Row],
+        consent: &Consent,
+    ) -> Result<bool> {
+        while !rows.is_empty() {
+            let outcome = self.remove(policies, at, (rows, None), consent)?;
+            if outcome.stale.is_some() || outcome.done == 0 {
+                return Ok(false);
+            }
+            rows = rows.get(outcome.done..).unwrap_or_default();
+        }
+        Ok(true)
     }
 }

@@ -1,69 +1,50 @@
-//! What is kept for consumers: nothing that one may want goes before it is acknowledged, up to a cap.
-
-use std::collections::HashMap;
+//! What is kept for consumers: an event that one may want goes only when it is acknowledged.
 
 use rusqlite::Connection;
 
 use crate::filter::Filter;
 use crate::sqlite::tables::consumers::{self, ConsumerPlace};
-use crate::sqlite::tables::{events, prunable};
+use crate::sqlite::tables::meta;
 
-/// Rows that are looked at in one step for the first that a consumer wants.
-const PAGE: usize = 8192;
-
-/// How far the log holds nothing that a consumer wants behind its position: by its id, the position, and that far. An idle
-/// consumer's position stays where its last event was, and would keep everything behind it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen(HashMap<i64, (u64, u64)>);
-
-impl Seen {
-    /// Up to where every consumer that may want events of this policy is done with them.
-    pub(super) fn floor(&self, conn: &Connection, policy: &Filter) -> rusqlite::Result<u64> {
-        let places = consumers::places(conn)?;
-        let concerned = places.iter().filter(|place| wants(place, policy));
-        Ok(concerned.map(|place| self.floor_of(place)).min().unwrap_or(u64::MAX))
-    }
-
-    fn floor_of(&self, place: &ConsumerPlace) -> u64 {
-        match self.0.get(&place.id) {
-            // In flight is something that is not done with.
-            Some((position, through)) if *position == place.position && place.ack_floor == place.position => {
-                (*through).max(place.position)
-            }
-            _ => place.ack_floor,
-        }
-    }
-
-    /// Looks on from where it was; whether there may be more to see.
-    pub(super) fn look(&mut self, conn: &Connection, policy: &Filter) -> rusqlite::Result<bool> {
-        let (newest, mut more) = (events::newest(conn)?, false);
-        let places = consumers::places(conn)?;
-        self.0.retain(|id, _| places.iter().any(|place| place.id == *id));
-        for place in places.iter().filter(|place| wants(place, policy)) {
-            let Some(filters) = &place.filters else { continue };
-            let after = self.floor_of(place);
-            if place.ack_floor < place.position || after >= newest {
-                continue;
-            }
-            let (mut through, mut wanted) = (after, false);
-            let rest = prunable::sizes_after(conn, after, PAGE, |id, subject, _| {
-                wanted |= filters.iter().any(|filter| filter.matches(subject));
-                if !wanted {
-                    through = id;
-                }
-            })?;
-            if !rest && !wanted {
-                through = newest;
-            }
-            more |= rest && !wanted;
-            self.0.insert(place.id, (place.position, through));
-        }
-        Ok(more)
-    }
+/// The consumers of the file, and how far each is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    /// It changes with every consumer that is made, changed, moved or removed. As long as it is the same, what is wanted
+    /// only becomes less.
+    revision: i64,
+    places: Vec<ConsumerPlace>,
 }
 
-fn wants(place: &ConsumerPlace, policy: &Filter) -> bool {
-    place.filters.as_ref().is_none_or(|filters| filters.iter().any(|filter| filter.overlaps(policy)))
+impl Wants {
+    pub(super) fn look(conn: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self { revision: meta::number(conn, meta::CONSUMERS)?, places: consumers::places(conn)? })
+    }
+
+    /// Whether nothing is wanted now that was not wanted then.
+    pub(super) fn still_holds(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        Ok(meta::number(conn, meta::CONSUMERS)? == self.revision)
+    }
+
+    /// Whether a consumer that may want this event has not acknowledged it.
+    pub(super) fn wants(&self, subject: &str, sequence: u64) -> bool {
+        let may_want = |filters: &Option<Vec<Filter>>| {
+            filters.as_ref().is_none_or(|filters| filters.iter().any(|filter| filter.matches(subject)))
+        };
+        self.places.iter().any(|place| sequence > place.ack_floor && may_want(&place.filters))
+    }
+
+    /// Between which sequences something may be wanted no more that was wanted `before`: behind the first, up to the second.
+    pub(super) fn released_since(&self, before: &Self) -> Option<(u64, u64)> {
+        if self == before {
+            return None;
+        }
+        if self.revision != before.revision || self.places.len() != before.places.len() {
+            return Some((0, u64::MAX));
+        }
+        let places = self.places.iter().zip(&before.places);
+        let moved = places.filter(|(now, then)| now.ack_floor > then.ack_floor);
+        moved.map(|(now, then)| (then.ack_floor, now.ack_floor)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
 }
 
 #[cfg(test)]
@@ -82,38 +63,38 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_that_of_the_slowest_consumer_that_may_want_the_policys_events() {
+    fn an_event_is_wanted_until_every_consumer_of_its_subject_has_acknowledged_it() {
         let conn = log();
-        let (seen, of) = (Seen::default(), |text| Filter::new(text).unwrap());
-        assert_eq!(seen.floor(&conn, &of(">")).unwrap(), u64::MAX);
+        assert!(!Wants::look(&conn).unwrap().wants("a.b", 1));
         consumer(&conn, "a", "a.*\nx", "explicit", 9);
         consumer(&conn, "b", "b.*", "cumulative", 4);
         conn.execute_batch(
             "INSERT INTO bus_deliveries (consumer, sequence, attempt) VALUES (1, 7, 1), (1, 8, 1)",
         )
         .unwrap();
-        let floors = ["a.>", "b.>", ">", "x", "y"].map(|filter| seen.floor(&conn, &of(filter)).unwrap());
-        assert_eq!(floors, [6, 4, 4, 6, u64::MAX]);
+        let wants = Wants::look(&conn).unwrap();
+        // In flight is something that is not done with.
+        assert_eq!([6, 7, 10].map(|sequence| wants.wants("a.b", sequence)), [false, true, true]);
+        assert_eq!([4, 5].map(|sequence| wants.wants("b.c", sequence)), [false, true]);
+        assert!(wants.wants("x", 7) && !wants.wants("y", 1) && !wants.wants("a.b.c", 99));
         conn.execute_batch("UPDATE bus_consumers SET filters = 'a..b' WHERE id = 2").unwrap();
-        assert_eq!(seen.floor(&conn, &of("y")).unwrap(), 4, "nobody can say what it wants");
+        assert!(Wants::look(&conn).unwrap().wants("y", 5), "nobody can say what it wants");
     }
 
     #[test]
-    fn a_consumer_whose_subjects_are_quiet_holds_up_nobody() {
+    fn what_is_acknowledged_is_looked_at_again_and_everything_where_a_consumer_was_changed() {
         let conn = log();
-        let everything = Filter::everything();
-        conn.execute_batch("INSERT INTO bus_events (subject) VALUES ('a'), ('b'), ('b'), ('b')").unwrap();
-        consumer(&conn, "a", "a", "cumulative", 1);
-        let mut seen = Seen::default();
-        assert!(!seen.look(&conn, &everything).unwrap());
-        assert_eq!(seen.floor(&conn, &everything).unwrap(), 4);
-        conn.execute_batch("INSERT INTO bus_events (subject) VALUES ('b'), ('a'), ('b')").unwrap();
-        seen.look(&conn, &everything).unwrap();
-        assert_eq!(seen.floor(&conn, &everything).unwrap(), 5);
-        seen.look(&conn, &everything).unwrap();
-        assert_eq!(seen.floor(&conn, &everything).unwrap(), 5);
-        // It is moved back.
-        conn.execute_batch("UPDATE bus_consumers SET position = 0").unwrap();
-        assert_eq!(seen.floor(&conn, &everything).unwrap(), 0);
+        consumer(&conn, "a", "a", "cumulative", 3);
+        consumer(&conn, "b", "b", "cumulative", 9);
+        consumer(&conn, "c", "c", "cumulative", 5);
+        let before = Wants::look(&conn).unwrap();
+        assert_eq!(before.released_since(&before), None);
+        conn.execute_batch("UPDATE bus_consumers SET position = position + 4 WHERE name <> 'c'").unwrap();
+        let now = Wants::look(&conn).unwrap();
+        assert_eq!(now.released_since(&before), Some((3, 13)));
+        assert!(before.still_holds(&conn).unwrap());
+        meta::count(&conn, meta::CONSUMERS).unwrap();
+        assert!(!before.still_holds(&conn).unwrap());
+        assert_eq!(Wants::look(&conn).unwrap().released_since(&now), Some((0, u64::MAX)));
     }
 }

@@ -12,7 +12,7 @@ use crate::retention::{Pruned, Retention, RetentionInfo, RetentionParts, SetBy};
 use crate::retry::millis;
 use crate::sqlite::builder::Options;
 use crate::sqlite::connection::retry_busy;
-use crate::sqlite::tables::retention::PolicyRow;
+use crate::sqlite::tables::retention::{Gone, PolicyRow};
 use crate::sqlite::tables::{meta, retention};
 use crate::sqlite::writer::{Failure, Operation, Tx};
 use crate::sqlite::{SqliteBus, fault, off_runtime};
@@ -160,10 +160,11 @@ fn remove(conn: &Connection, filter: &Filter) -> Result<(), Failure> {
     if !policies.iter().any(|policy| policy.filter == everything) {
         retention::set(conn, &everything, &RetentionParts::default(), SetBy::Operator)?;
     }
-    retention::gap_of(conn, &everything, found.pruned_through)?;
+    let gone = Gone { any: found.pruned_through, unacked: found.unacked_through };
+    retention::gap_of(conn, &everything, gone)?;
     for policy in policies.iter().filter(|policy| policy.filter != *filter && policy.filter.overlaps(filter))
     {
-        retention::gap_of(conn, &policy.filter, found.pruned_through)?;
+        retention::gap_of(conn, &policy.filter, gone)?;
     }
     Ok(())
 }
@@ -184,7 +185,11 @@ pub(super) fn dead_letter_age(conn: &Connection) -> rusqlite::Result<Option<Dura
     })
 }
 
-fn set_dead_letter_age(conn: &Connection, age: Option<Duration>, set_by: SetBy) -> rusqlite::Result<()> {
+pub(crate) fn set_dead_letter_age(
+    conn: &Connection,
+    age: Option<Duration>,
+    set_by: SetBy,
+) -> rusqlite::Result<()> {
     let age = age.map_or_else(|| FOR_EVER.to_owned(), |age| millis(age).to_string());
     meta::set(conn, meta::DEAD_LETTER_AGE, &format!("{age} {}", set_by.as_str()))
 }

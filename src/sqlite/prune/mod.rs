@@ -7,6 +7,7 @@ mod clock;
 mod count;
 mod due;
 mod keep;
+mod kept;
 mod manage;
 mod pacing;
 mod pass;
@@ -15,27 +16,28 @@ mod remove;
 mod turn;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::retention::Pruned;
+use crate::retry::millis;
 use crate::sqlite::boot;
 use crate::sqlite::builder::Options;
 use crate::sqlite::links::Links;
 use crate::sqlite::log::Log;
 use crate::sqlite::process::Process;
-use clock::RetentionClock;
+use crate::sqlite::tables::{events, meta, prunable, retention};
 use due::Walk;
-use keep::Seen;
 use pass::Pass;
-use policy::Policies;
 use turn::{Turn, Whose};
 
-pub(crate) use manage::{apply_builder, check_age};
+pub(crate) use clock::RetentionClock;
+pub(crate) use manage::{apply_builder, check_age, set_dead_letter_age};
+pub(crate) use policy::{Policies, counted};
 
 /// A short-lived process leaves pruning to others.
 const FIRST: Duration = Duration::from_secs(2);
@@ -45,6 +47,11 @@ const STAND_BY: Duration = Duration::from_secs(10);
 /// Between passes at most; less where an age is short, and after much was published.
 const SELDOM: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(1);
+/// How long the last pass of a process takes at most that lived too briefly for any other; and events that are worth one.
+const LAST: Duration = Duration::from_millis(100);
+const MANY: u64 = 1_000;
+/// Or the time since anybody pruned.
+const LONG_AGO: Duration = Duration::from_secs(3600);
 /// Between passes at least.
 const OFTEN: Duration = Duration::from_millis(200);
 
@@ -61,7 +68,8 @@ struct Shared {
     options: Options,
     /// Rises with each commit of this bus that somebody may wait for, and that published nothing.
     commits: AtomicU64,
-    stop: AtomicBool,
+    /// Whoever closes the bus waits no longer than until then.
+    leave_by: OnceLock<Instant>,
     signal: Mutex<Signal>,
     woken: Condvar,
     state: Mutex<State>,
@@ -80,7 +88,8 @@ struct State {
     /// The policies that `walks` is for.
     policies: Policies,
     walks: HashMap<Filter, Walk>,
-    seen: Seen,
+    /// Those that were begun.
+    passes: u64,
     /// Another process has the lease: the pass has ended without having written.
     is_anothers: bool,
 }
@@ -98,7 +107,7 @@ impl Pruner {
             boot_id: boot_of_the_clock(),
             policies: Policies::default(),
             walks: HashMap::new(),
-            seen: Seen::default(),
+            passes: 0,
             is_anothers: false,
         };
         let shared = Shared {
@@ -106,7 +115,7 @@ impl Pruner {
             links,
             options,
             commits: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
+            leave_by: OnceLock::new(),
             signal: Mutex::default(),
             woken: Condvar::new(),
             state: Mutex::new(state),
@@ -148,20 +157,24 @@ impl Pruner {
         Ok(pass.pruned)
     }
 
-    /// Blocks until what is under way has ended.
-    pub(crate) fn stop(&self) {
+    /// Ends what is under way, and blocks until it has ended, unless the writer `is_held_up` meanwhile.
+    pub(crate) fn stop(&self, is_held_up: bool) {
         if self.process.check().is_err() {
             return;
         }
-        self.shared.stop.store(true, Ordering::SeqCst);
+        // One that is under way, or has been, ends at its next step.
+        let is_new = !is_held_up && self.shared.state.try_lock().is_ok_and(|state| state.passes == 0);
+        let _ = self.shared.leave_by.set(Instant::now() + if is_new { LAST } else { Duration::ZERO });
         self.wake();
+        if is_held_up {
+            return;
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();
         }
-        // One that was asked for ends at its next step.
         self.shared.state().turn.leave();
     }
 }
@@ -176,7 +189,21 @@ impl Shared {
     }
 
     fn check_stopped(&self) -> Result<()> {
-        if self.stop.load(Ordering::SeqCst) { Err(Error::closed()) } else { Ok(()) }
+        let is_late = self.leave_by.get().is_some_and(|by| Instant::now() >= *by);
+        if is_late { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Where no process lives for long, whoever leaves sees to what is due, for an instant and once in a while: a log that
+    /// only hooks and scripts write would grow for ever.
+    fn last_pass(&self) {
+        if !matches!(self.log.read("looking at the retention", is_overdue), Ok(true)) {
+            return;
+        }
+        if let Err(error) = self.pass_in_turn()
+            && error.kind() != ErrorKind::Closed
+        {
+            tracing::debug!(%error, "removing what is due on the way out; whoever comes next tries again");
+        }
     }
 
     /// The thread.
@@ -195,13 +222,16 @@ impl Shared {
                 },
             };
         }
+        if self.check_stopped().is_ok() {
+            self.last_pass();
+        }
     }
 
     /// Sleeps for so long, or until it is wanted; `false` if it is to end.
     fn wait(&self, sleep: Duration) -> bool {
         let (start, mut signal) = (Instant::now(), self.signal());
         loop {
-            if self.stop.load(Ordering::SeqCst) {
+            if self.leave_by.get().is_some() {
                 return false;
             }
             let least = if signal.wanted { OFTEN.min(sleep) } else { sleep };
@@ -220,6 +250,7 @@ impl Shared {
         if whose == Whose::Anothers {
             return Ok(STAND_BY);
         }
+        state.passes += 1;
         let mut pass = Pass::new(self, &mut state, whose == Whose::Unknown);
         if !pass.run()? {
             return Ok(STAND_BY);
@@ -238,6 +269,16 @@ impl Shared {
         std::thread::sleep(time);
         self.check_stopped()
     }
+}
+
+/// Whether nobody has looked at the log for long.
+fn is_overdue(conn: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    let policies = Policies::new(retention::all(conn)?);
+    let uncounted = events::newest(conn)?.saturating_sub(policies.counted_through());
+    let clock = meta::get(conn, meta::RETENTION_CLOCK)?.as_deref().and_then(RetentionClock::read);
+    let looked = clock.map_or(0, |clock| clock.looked_at());
+    let is_long_ago = prunable::newest_time(conn)?.unwrap_or(0).saturating_sub(looked) > millis(LONG_AGO);
+    Ok(policies.len() > 0 && uncounted > 0 && (uncounted >= MANY || is_long_ago))
 }
 
 /// Tells apart what [`Clock::boot_millis`](crate::Clock::boot_millis) counts from.

@@ -1,18 +1,22 @@
 //! One pass: what is new is counted, and what is due is removed.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::defaults::CLOCK_JUMP;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::retention::Pruned;
 use crate::retry::millis;
 use crate::sqlite::prune::clock::RetentionClock;
 use crate::sqlite::prune::due::{self, Found, Walk};
+use crate::sqlite::prune::kept::Stepped;
 use crate::sqlite::prune::manage;
 use crate::sqlite::prune::pacing::Pacing;
 use crate::sqlite::prune::policy::Policies;
-use crate::sqlite::prune::remove::{GiveBack, Outcome, Recount, Remove, Row, Tidy};
+use crate::sqlite::prune::remove::{Consent, GiveBack, Outcome, Recount, Remove, Row, Stale, Tidy};
 use crate::sqlite::prune::{Shared, State};
 use crate::sqlite::tables::{dead_letters, dedup, events, meta, prunable, retention};
 use crate::sqlite::writer::Operation;
@@ -106,16 +110,19 @@ impl<'a> Pass<'a> {
         clock.filter(|_| std::mem::take(&mut self.clock_unwritten))
     }
 
-    fn walk(&mut self, policies: &Policies, at: usize) -> Option<&mut Walk> {
-        let policy = policies.get(at)?;
-        let from = policy.removed_through;
+    /// How far it is with a policy, which is one of these.
+    pub(super) fn walk(&mut self, policies: &Policies, at: usize) -> &mut Walk {
+        let (filter, from) = match policies.get(at) {
+            Some(policy) => (policy.filter.clone(), policy.removed_through),
+            None => (Filter::everything(), 0),
+        };
         let new = Walk { removed: from, due: from, ..Walk::default() };
-        let walk = self.state.walks.entry(policy.filter.clone()).or_insert(new);
+        let walk = self.state.walks.entry(filter).or_insert_with(|| new.clone());
         // Another process has gone on meanwhile: what is kept is added up anew.
         if walk.removed < from {
             *walk = new;
         }
-        Some(walk)
+        walk
     }
 
     /// Removes what is due of a policy.
@@ -124,132 +131,108 @@ impl<'a> Pass<'a> {
             self.shared.check_stopped()?;
             let policies = self.read_policies()?;
             let Some(policy) = policies.get(at) else { return Ok(()) };
-            let (now, is_keeping) = (self.now, policy.limits.keep_unacked.is_some());
-            let Some(walk) = self.walk(&policies, at).copied() else { return Ok(()) };
-            let found = self
-                .shared
-                .log
-                .read("looking for what is due", |conn| due::find(conn, &policies, at, &walk, now))?;
-            let more = if is_keeping {
-                self.keep(&policies, at, &found)?;
-                self.remove_kept(&policies, at)?
-            } else {
-                self.remove_all(&policies, at, &found)?
-            };
-            if !more || !found.more {
-                return Ok(());
+            match self.remove_page(&policies, at, policy.limits.keep_unacked.is_some())? {
+                ControlFlow::Continue(true) | ControlFlow::Break(Stale::Consumers) => {}
+                // The next pass goes by the new policies.
+                ControlFlow::Continue(false) | ControlFlow::Break(Stale::Policies) => return Ok(()),
             }
         }
     }
 
-    /// `false` if the policies have changed: the next pass sees to it.
-    fn remove_all(&mut self, policies: &Arc<Policies>, at: usize, found: &Found) -> Result<bool> {
+    /// A page of what is due; whether there may be more.
+    fn remove_page(&mut self, policies: &Arc<Policies>, at: usize, is_keeping: bool) -> Stepped<bool> {
+        let wants = match is_keeping {
+            true => match self.release(policies, at)? {
+                ControlFlow::Continue(wants) => Some(wants),
+                ControlFlow::Break(stale) => return Ok(ControlFlow::Break(stale)),
+            },
+            false => None,
+        };
+        let (walk, now) = (self.walk(policies, at).clone(), self.now);
+        let found = self.shared.log.read("looking for what is due", |conn| {
+            due::find(conn, policies, at, (&walk, wants.as_deref()), now)
+        })?;
+        let consent = wants.map_or(Consent::NotAsked, Consent::Given);
+        let has_kept = walk.kept.messages + found.kept.messages > 0;
+        if let ControlFlow::Break(stale) = self.remove_all(policies, at, (&found, has_kept), &consent)? {
+            return Ok(ControlFlow::Break(stale));
+        }
+        let walk = self.walk(policies, at);
+        (walk.kept.messages, walk.kept.bytes) =
+            (walk.kept.messages + found.kept.messages, walk.kept.bytes + found.kept.bytes);
+        walk.due = found.through;
+        if !has_kept {
+            walk.removed = found.through;
+        }
+        if let ControlFlow::Break(stale) = self.keep_within_cap(policies, at)? {
+            return Ok(ControlFlow::Break(stale));
+        }
+        match found.untold {
+            Some(id) => self.look_for_the_time(policies, at, id).map(ControlFlow::Continue),
+            None => Ok(ControlFlow::Continue(found.more)),
+        }
+    }
+
+    /// Removes what was found. Where nothing is kept in front of it, the file is told how far that goes.
+    fn remove_all(
+        &mut self,
+        policies: &Arc<Policies>,
+        at: usize,
+        (found, has_kept): (&Found, bool),
+        consent: &Consent,
+    ) -> Stepped<()> {
+        let through = (!has_kept).then_some(found.through);
+        // Where much was passed over that others govern, the file is told as well, so that nobody goes there again.
+        let from = policies.get(at).map_or(0, |policy| policy.removed_through);
+        let is_far = through.is_some_and(|through| through > from + 16 * due::PAGE as u64);
         let mut rows = &found.rows[..];
-        while !rows.is_empty() {
-            let outcome = self.remove(policies, at, rows, Some(found.through), None)?;
-            if outcome.is_stale {
-                return Ok(false);
+        while !rows.is_empty() || is_far {
+            let outcome = self.remove(policies, at, (rows, through), consent)?;
+            if let Some(stale) = outcome.stale {
+                return Ok(ControlFlow::Break(stale));
             }
             rows = rows.get(outcome.done..).unwrap_or_default();
+            if rows.is_empty() {
+                break;
+            }
         }
-        if let Some(walk) = self.walk(policies, at) {
-            (walk.removed, walk.due) = (found.through, found.through);
-        }
-        self.note_progress(policies, at, found)
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Where much was passed over that others govern, the file is told, so that nobody goes there again.
-    fn note_progress(&mut self, policies: &Arc<Policies>, at: usize, found: &Found) -> Result<bool> {
-        let from = policies.get(at).map_or(0, |policy| policy.removed_through);
-        let is_far = found.through > from + 16 * due::PAGE as u64;
-        if found.rows.is_empty() && is_far {
-            return Ok(!self.remove(policies, at, &[], Some(found.through), None)?.is_stale);
-        }
-        Ok(true)
-    }
-
-    /// What is due is kept for consumers at first.
-    fn keep(&mut self, policies: &Policies, at: usize, found: &Found) -> Result<()> {
-        let counted = policies.get(at).map_or(0, |policy| policy.counted_through);
-        if let Some(walk) = self.walk(policies, at) {
-            walk.due = found.through;
-            walk.kept_messages += found.rows.iter().filter(|(id, _)| *id <= counted).count() as u64;
-            walk.kept_bytes += found.rows.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        }
-        Ok(())
-    }
-
-    /// Of what is kept, removes what nobody needs any more, and what exceeds the cap.
-    fn remove_kept(&mut self, policies: &Arc<Policies>, at: usize) -> Result<bool> {
+    /// Looks behind events that a clock far ahead has dated for one that tells when they were published; whether there is one.
+    fn look_for_the_time(&mut self, policies: &Policies, at: usize, id: u64) -> Result<bool> {
+        let now = self.now;
+        let mut from = self.walk(policies, at).looked.max(id);
         loop {
             self.shared.check_stopped()?;
-            let Some(policy) = policies.get(at) else { return Ok(false) };
-            let (filter, cap) = (policy.filter.clone(), policy.limits.keep_unacked.unwrap_or(u64::MAX));
-            let Some(walk) = self.walk(policies, at).copied() else { return Ok(false) };
-            if walk.removed >= walk.due {
-                return Ok(true);
+            let (telling, through) =
+                self.shared.log.read("looking for an event that tells its time", |conn| {
+                    prunable::first_dated(conn, from, due::PAGE, |time| !due::is_untold(time, now))
+                })?;
+            let walk = self.walk(policies, at);
+            (walk.telling, walk.looked) = (telling, through);
+            if telling.is_some() || through == from {
+                return Ok(telling.is_some());
             }
-            let seen = &mut self.state.seen;
-            let (found, forced) = self.shared.log.read("looking for what consumers need", |conn| {
-                while seen.look(conn, &filter)? {}
-                let floor = seen.floor(conn, &filter)?;
-                due::find_kept(conn, policies, at, &walk, (floor, cap))
-            })?;
-            if forced > 0 && !walk.warned {
-                tracing::warn!(
-                    filter = filter.as_str(),
-                    cap,
-                    "events go that a consumer has not acknowledged: more are kept for it than the policy's cap"
-                );
-            }
-            let keep = Some((Arc::new(self.state.seen.clone()), forced));
-            let (mut rows, mut left) = (&found.rows[..], forced);
-            while !rows.is_empty() {
-                let keep = keep.clone().map(|(seen, _)| (seen, left));
-                let outcome = self.remove(policies, at, rows, Some(found.through), keep)?;
-                let (done, rest) = rows.split_at(outcome.done.min(rows.len()));
-                self.let_go(policies, at, done, forced > 0);
-                if outcome.is_stale || outcome.is_kept {
-                    return Ok(!outcome.is_stale);
-                }
-                (rows, left) = (rest, left.saturating_sub(outcome.done));
-            }
-            if let Some(walk) = self.walk(policies, at) {
-                walk.removed = walk.removed.max(found.through);
-            }
-            if !found.more {
-                return Ok(true);
-            }
+            from = through;
         }
     }
 
-    fn let_go(&mut self, policies: &Policies, at: usize, rows: &[Row], warned: bool) {
-        let counted = policies.get(at).map_or(0, |policy| policy.counted_through);
-        let Some(walk) = self.walk(policies, at) else { return };
-        walk.warned |= warned;
-        for (id, bytes) in rows {
-            walk.removed = *id;
-            walk.kept_messages = walk.kept_messages.saturating_sub(u64::from(*id <= counted));
-            walk.kept_bytes = walk.kept_bytes.saturating_sub(*bytes);
-        }
-    }
-
-    /// One transaction, and the rest after it.
+    /// One transaction, and the rest after it. `through` is up to where nothing is left when all of these are gone.
     pub(super) fn remove(
         &mut self,
         policies: &Arc<Policies>,
         at: usize,
-        rows: &[Row],
-        through: Option<u64>,
-        keep: Option<(Arc<crate::sqlite::prune::keep::Seen>, usize)>,
+        (rows, through): (&[Row], Option<u64>),
+        consent: &Consent,
     ) -> Result<Outcome> {
         let batch = self.pacing.batch(Instant::now());
         let whole = rows.len() <= batch.rows;
         let rows = rows[..rows.len().min(batch.rows)].to_vec();
         let last = rows.last().map(|(id, _)| *id);
         let through = through.and_then(|through| if whole { Some(through) } else { last });
-        let (policies, clock) = (Arc::clone(policies), self.clock());
-        let outcome = self.write(Remove { policies, at, rows, through, keep, batch, clock })?;
+        let (policies, clock, consent) = (Arc::clone(policies), self.clock(), consent.clone());
+        let outcome = self.write(Remove { policies, at, rows, through, consent, batch, clock })?;
         (self.pruned.events, self.pruned.bytes) =
             (self.pruned.events + outcome.events, self.pruned.bytes + outcome.bytes);
         self.rest(outcome.done)?;
@@ -274,7 +257,8 @@ impl<'a> Pass<'a> {
             self.shared.check_stopped()?;
             let (before, is_due) = self.shared.log.read("looking for old dead letters", |conn| {
                 let age = manage::dead_letter_age(conn)?;
-                let before = age.map(|age| now.saturating_sub(millis(age)));
+                let future = wall.max(now).saturating_add(millis(CLOCK_JUMP));
+                let before = age.map(|age| (now.saturating_sub(millis(age)), future));
                 let letters = match before {
                     Some(before) => !dead_letters::died_before(conn, before, 1)?.is_empty(),
                     None => false,

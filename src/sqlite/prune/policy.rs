@@ -1,6 +1,9 @@
 //! Which policy governs an event: exactly one, that of the most literal filter.
 
-use crate::sqlite::tables::retention::PolicyRow;
+use rusqlite::Connection;
+
+use crate::sqlite::tables::meta;
+use crate::sqlite::tables::retention::{self, PolicyRow};
 
 /// The policies of the file, the most literal first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +82,20 @@ fn literalness(filter: &str) -> Vec<u8> {
 /// What the counters of a new file are for.
 pub(crate) const OF_A_NEW_FILE: &str = ">";
 
+/// How many events were counted, and up to which sequence; none where they were counted for other policies than there are
+/// now, so that some of the numbers are of rows that others govern.
+pub(crate) fn counted(conn: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let policies = Policies::new(retention::all(conn)?);
+    let counted_for = meta::get(conn, meta::COUNTED_FOR)?;
+    if counted_for.as_deref().unwrap_or(OF_A_NEW_FILE) != policies.counted_for()
+        || !policies.are_counted_together()
+    {
+        return Ok((0, 0));
+    }
+    let messages = policies.iter().fold(0_u64, |total, policy| total.saturating_add(policy.messages));
+    Ok((messages, policies.counted_through()))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -95,6 +112,7 @@ pub(crate) mod tests {
             messages: 0,
             bytes: 0,
             removed_through: 0,
+            unacked_through: 0,
         };
         Policies::new(filters.iter().map(row).collect())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::publish::Durability;
-use crate::sqlite::prune::keep::Seen;
+use crate::sqlite::prune::keep::Wants;
 use crate::sqlite::prune::pacing::Batch;
 use crate::sqlite::prune::policy::Policies;
 use crate::sqlite::tables::retention::{self, Removed};
@@ -14,6 +14,24 @@ use crate::sqlite::writer::{Failure, Operation, Tx};
 
 /// A row that is to go: its sequence and its bytes.
 pub(super) type Row = (u64, u64);
+
+/// Whether a consumer may still want what goes.
+#[derive(Clone, Debug)]
+pub(super) enum Consent {
+    /// The policy keeps nothing for consumers.
+    NotAsked,
+    /// These want none of it.
+    Given(Arc<Wants>),
+    /// Some want it, and more is kept for them than the policy allows.
+    Refused,
+}
+
+/// Why nothing was removed: what it was decided by is different now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    Policies,
+    Consumers,
+}
 
 /// Removes events of one policy, as many as there is time for.
 pub(super) struct Remove {
@@ -24,23 +42,20 @@ pub(super) struct Remove {
     pub(super) rows: Vec<Row>,
     /// Whether what is governed ends with each row that goes; and then, up to here.
     pub(super) through: Option<u64>,
-    /// What tells which are kept for consumers, and how many of the first rows go none the less.
-    pub(super) keep: Option<(Arc<Seen>, usize)>,
+    pub(super) consent: Consent,
     pub(super) batch: Batch,
     pub(super) clock: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outcome {
-    /// The policies are others now, and nothing was done.
-    pub(super) is_stale: bool,
+    /// Nothing was done.
+    pub(super) stale: Option<Stale>,
     /// Rows from the first on that are gone.
     pub(super) done: usize,
     /// Of them, those that were there, and their bytes.
     pub(super) events: u64,
     pub(super) bytes: u64,
-    /// The next is kept for a consumer.
-    pub(super) is_kept: bool,
 }
 
 impl Operation for Remove {
@@ -59,20 +74,16 @@ impl Operation for Remove {
         let start = Instant::now();
         let policies = Policies::new(retention::all(tx.conn)?);
         let Some(policy) = policies.get(self.at).filter(|_| policies.say_the_same_as(&self.policies)) else {
-            return Ok(Outcome { is_stale: true, ..Outcome::default() });
+            return Ok(Outcome { stale: Some(Stale::Policies), ..Outcome::default() });
         };
-        let floor = match &self.keep {
-            Some((seen, _)) => seen.floor(tx.conn, &policy.filter)?,
-            None => u64::MAX,
-        };
-        let forced = self.keep.as_ref().map_or(usize::MAX, |(_, forced)| *forced);
+        if let Consent::Given(wants) = &self.consent
+            && !wants.still_holds(tx.conn)?
+        {
+            return Ok(Outcome { stale: Some(Stale::Consumers), ..Outcome::default() });
+        }
         let has_reports = prunable::has_reports(tx.conn)?;
         let (mut outcome, mut removed) = (Outcome::default(), Removed::default());
         for (id, bytes) in &self.rows {
-            if *id > floor && outcome.done >= forced {
-                outcome.is_kept = true;
-                break;
-            }
             if prunable::remove(tx.conn, *id)? {
                 (outcome.events, outcome.bytes) = (outcome.events + 1, outcome.bytes + bytes);
                 removed.highest = removed.highest.max(*id);
@@ -93,6 +104,9 @@ impl Operation for Remove {
             let last = outcome.done.checked_sub(1).and_then(|last| self.rows.get(last));
             removed.through =
                 if outcome.done == self.rows.len() { through } else { last.map_or(0, |(id, _)| *id) };
+        }
+        if !matches!(self.consent, Consent::Given(_)) {
+            removed.unacked = removed.highest;
         }
         retention::removed(tx.conn, &policy.filter, removed)?;
         if outcome.events > 0 {
@@ -165,8 +179,8 @@ const TIDY: usize = 128;
 
 /// Removes dead letters and ids that were kept long enough; how many of each.
 pub(super) struct Tidy {
-    /// Dead letters that died before then go.
-    pub(super) died_before: Option<i64>,
+    /// Dead letters that died before then go; and what cannot have died yet.
+    pub(super) died_before: Option<(i64, i64)>,
 }
 
 impl Operation for Tidy {

@@ -26,6 +26,8 @@ pub(super) enum Use {
 pub(super) struct Tree {
     pub(super) name: String,
     root: u32,
+    /// A page that counts says so.
+    is_sure: bool,
 }
 
 /// An entry of the file's own map.
@@ -57,7 +59,7 @@ impl Map {
             uses: vec![Use::Unknown; pages.count as usize + 1],
             entries: HashMap::new(),
             has_entries: true,
-            trees: vec![Tree { name: "sqlite_schema".to_owned(), root: 1 }],
+            trees: vec![Tree { name: "sqlite_schema".to_owned(), root: 1, is_sure: true }],
             damaged: Vec::new(),
         };
         map.has_entries = match pages.header {
@@ -96,6 +98,11 @@ impl Map {
 
     pub(super) fn knows(&self, name: &str) -> bool {
         self.trees.iter().any(|tree| tree.name == name)
+    }
+
+    /// The same, of pages of the schema that nobody has given up.
+    pub(super) fn is_sure_of(&self, name: &str) -> bool {
+        self.trees.iter().any(|tree| tree.name == name && tree.is_sure)
     }
 
     pub(super) fn set_overflow(&mut self, page: u32) {
@@ -184,7 +191,8 @@ impl Map {
         }
         let at = map_page(pages, page);
         let entries = self.entries.entry(at).or_insert_with(|| entries(pages, at)).as_ref()?;
-        entries.get((page - at).checked_sub(1)? as usize).copied()
+        // The map does not tell of the page that holds the locks.
+        entries.get(page.checked_sub(at)?.checked_sub(1)? as usize).copied()
     }
 
     /// Whether the file has a map, where its first page cannot say so: the first part of it that is there looks like one.
@@ -204,6 +212,7 @@ impl Map {
         let Some(node) = Node::read(pages, page).filter(|node| node.kind == Kind::TableLeaf) else {
             return Vec::new();
         };
+        let is_sure = self.of(page) != Use::Unknown;
         let mut trees = Vec::new();
         for cell in node.cells().flatten() {
             // The columns wanted are in front of the SQL, which may be long.
@@ -215,7 +224,7 @@ impl Map {
                 && root > 1
                 && root <= pages.count
             {
-                trees.push(Tree { name: name.to_owned(), root });
+                trees.push(Tree { name: name.to_owned(), root, is_sure });
             }
         }
         trees
@@ -240,17 +249,18 @@ fn front(local: &[u8], pages: &Pages) -> Option<Vec<Value>> {
     let kept = &header[kinds[0].start..kinds[3].end];
     let mut record = vec![u8::try_from(kept.len() + 1).ok().filter(|length| *length < 0x80)?];
     record.extend_from_slice(kept);
-    let mut sizes = 0;
+    let mut end = header.len();
     for kind in &kinds[..4] {
-        sizes += match varint(&header[kind.clone()])?.0 {
+        let size = match varint(&header[kind.clone()])?.0 {
             kind @ 1..=4 => kind as usize,
             5 => 6,
             6 | 7 => 8,
             kind if kind >= 12 => usize::try_from((kind - 12) / 2).ok()?,
             _ => 0,
         };
+        end = end.checked_add(size)?;
     }
-    record.extend_from_slice(local.get(header.len()..header.len() + sizes)?);
+    record.extend_from_slice(local.get(header.len()..end)?);
     decode(&record, pages.encoding)
 }
 

@@ -6,6 +6,7 @@
 //! both are gone by what rows look like.
 
 mod btree;
+mod finish;
 mod map;
 mod pages;
 mod record;
@@ -13,8 +14,13 @@ mod report;
 mod rescue;
 mod wal;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
@@ -48,12 +54,13 @@ pub use report::{Salvaged, SalvagedTable};
 pub struct Salvage {
     path: PathBuf,
     force: bool,
+    stop: Arc<AtomicBool>,
 }
 
 impl Salvage {
     /// Of this file.
     pub fn of(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), force: false }
+        Self { path: path.as_ref().to_owned(), force: false, stop: Arc::default() }
     }
 
     /// Reads it although a program has it open: what that program writes meanwhile may come out torn.
@@ -62,10 +69,16 @@ impl Salvage {
         self
     }
 
+    /// Gives up once this is set, with nothing left behind.
+    pub fn stop_if(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// Makes the new file, which must not exist. Blocks.
     ///
     /// # Errors
-    /// `Busy` if a program has the damaged file open, `AlreadyExists` if there is a file at `new`, `NotADatabase` if nothing in
+    /// `Busy` if a program has the damaged file open, `Closed` if it was told to give up, `AlreadyExists` if there is a file at `new`, `NotADatabase` if nothing in
     /// the damaged file looks like a bus; `DiskFull`, `Io` and the like of the new file.
     pub fn into_new(self, new: impl AsRef<Path>) -> Result<Salvaged> {
         version::check(rusqlite::version_number())?;
@@ -79,7 +92,11 @@ impl Salvage {
             create_tables(&opener, &conn)?;
             drop(conn);
             let conn = opener.open(Purpose::Write)?;
-            rescue(&conn, &pages).map_err(|e| fault::error("writing the new file", e))?
+            let rescued = rescue(&conn, &pages, &self.stop);
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Closed, "told to stop before everything was read"));
+            }
+            rescued.map_err(|e| fault::error("writing the new file", e))?
         };
         if salvaged.tables.iter().all(|table| table.rows == 0 && table.lost == 0 && table.damaged == 0) {
             let message = format!("{}: nothing in it looks like a bus", self.path.display());
@@ -112,12 +129,12 @@ impl Salvage {
 /// The bytes on which SQLite's locks are, first and number: whoever has a file in WAL mode open holds some of them.
 const SQLITE_LOCKS: (u64, u64) = (0x4000_0000, 512);
 
-fn rescue(conn: &Connection, pages: &Pages) -> rusqlite::Result<Salvaged> {
+fn rescue(conn: &Connection, pages: &Pages, stop: &AtomicBool) -> rusqlite::Result<Salvaged> {
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     // It is flushed as a whole before it has its name.
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update(None, "wal_autocheckpoint", 1000)?;
-    let mut rescue = Rescue::begin(conn, pages)?;
+    let mut rescue = Rescue::begin(conn, pages, stop)?;
     rescue.read_known()?;
     rescue.read_unknown()?;
     rescue.finish()

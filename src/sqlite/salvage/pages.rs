@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::sqlite::disk::beside;
 use crate::sqlite::salvage::record::Encoding;
 use crate::sqlite::salvage::wal::Wal;
-use crate::sqlite::unfinished::beside;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -85,7 +85,8 @@ impl Pages {
     fn set_size(&mut self, size: usize, reserved: usize, length: u64) {
         (self.size, self.usable) = (size, size.saturating_sub(reserved).max(480));
         let count = u32::try_from(length / size as u64).unwrap_or(u32::MAX);
-        self.count = self.log.as_ref().map_or(count, |(_, wal)| wal.count);
+        // A page is in one of the two.
+        self.count = self.log.as_ref().map_or(count, |(_, wal)| wal.count.min(wal.last().max(count)));
     }
 
     /// A page, as far as the disk gives it out.

@@ -16,6 +16,14 @@ pub struct Salvaged {
     pub unknown: u64,
     /// The tables of the bus, each of them.
     pub tables: Vec<SalvagedTable>,
+    /// The policies of retention were not all to be read. None was taken over, since one that is lost may have kept what the
+    /// others remove: the new file keeps every event until policies are set anew.
+    pub policies_lost: bool,
+    /// How long dead letters are kept was not to be read: the new file keeps them for ever until that is set anew.
+    pub dead_letter_age_lost: bool,
+    /// Jobs on pages of which nothing says that they still counted, which may have been done already: they are among the dead
+    /// letters, with the reason `salvaged`, and run when they are requeued.
+    pub doubtful_jobs: u64,
 }
 
 /// A table of the bus, of a damaged file.
@@ -46,7 +54,7 @@ pub struct SalvagedTable {
 impl Salvaged {
     /// Whether nothing of the bus was lost, which damage to an index or to unused pages does not do.
     pub fn is_whole(&self) -> bool {
-        self.tables.iter().all(SalvagedTable::is_whole)
+        self.tables.iter().all(SalvagedTable::is_whole) && !self.policies_lost && !self.dead_letter_age_lost
     }
 }
 

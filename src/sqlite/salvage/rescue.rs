@@ -1,6 +1,7 @@
 //! From pages to rows of the new file.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -9,37 +10,50 @@ use crate::sqlite::salvage::btree::{Cell, Kind, Node};
 use crate::sqlite::salvage::map::{Map, Use};
 use crate::sqlite::salvage::pages::{Pages, word};
 use crate::sqlite::salvage::record::{Value, decode};
-use crate::sqlite::salvage::report::{self, SalvagedTable};
-use crate::sqlite::schema::LOST_IDS_AT_MOST;
+use crate::sqlite::salvage::report::SalvagedTable;
+use crate::sqlite::tables::retention;
 use crate::sqlite::tables::salvaged::{self, Salvaged, TABLES};
-use crate::sqlite::tables::{events, meta};
 
-const EVENTS: usize = 0;
+pub(super) const EVENTS: usize = 0;
+pub(super) const REQUESTS: usize = 1;
 const EVENTS_INDEX: &str = "bus_events_by_subject";
-const POLICIES: &str = "bus_retention";
+const SETTINGS: &str = "bus_meta";
 const COUNTERS: &str = "sqlite_sequence";
+
+/// No table has given an id beyond this, and the next one has to be possible.
+const NEWEST_ID: i64 = i64::MAX >> 1;
 
 /// Bytes that tell whether a page size is the right one: the same ones for each size, since every second page of that size can
 /// be one of twice the size.
 const SAMPLE: usize = 8 << 20;
 
 pub(super) struct Rescue<'a> {
-    conn: &'a Connection,
-    pages: &'a Pages,
-    map: Map,
-    tables: Vec<SalvagedTable>,
+    pub(super) conn: &'a Connection,
+    pub(super) pages: &'a Pages,
+    /// What is rescued is not wanted any more.
+    stop: &'a AtomicBool,
+    pub(super) map: Map,
+    pub(super) tables: Vec<SalvagedTable>,
     /// Of each table, the ids that came out, and those of rows whose content is gone.
-    ids: Vec<(Vec<i64>, Vec<i64>)>,
+    pub(super) ids: Vec<(Vec<i64>, Vec<i64>)>,
     /// The events that the index knows.
-    indexed: Vec<i64>,
+    pub(super) indexed: Vec<i64>,
     /// Cells of pages in a tree of this name that are none.
     broken: HashMap<String, u64>,
-    counters: HashMap<String, i64>,
+    pub(super) counters: HashMap<String, i64>,
+    /// What `bus_meta` says.
+    pub(super) settings: HashMap<String, String>,
+    /// Jobs that may have been done and removed long ago.
+    pub(super) doubtful: Vec<i64>,
     bytes: usize,
 }
 
 impl<'a> Rescue<'a> {
-    pub(super) fn begin(conn: &'a Connection, pages: &'a Pages) -> rusqlite::Result<Self> {
+    pub(super) fn begin(
+        conn: &'a Connection,
+        pages: &'a Pages,
+        stop: &'a AtomicBool,
+    ) -> rusqlite::Result<Self> {
         conn.execute_batch("BEGIN IMMEDIATE")?;
         let tables = TABLES.iter().map(|table| SalvagedTable {
             name: table.name,
@@ -55,25 +69,34 @@ impl<'a> Rescue<'a> {
         Ok(Self {
             conn,
             pages,
+            stop,
             map: Map::make(pages),
             tables: tables.collect(),
             ids: TABLES.iter().map(|_| Default::default()).collect(),
             indexed: Vec::new(),
             broken: HashMap::new(),
             counters: HashMap::new(),
+            settings: HashMap::new(),
+            doubtful: Vec::new(),
             bytes: 0,
         })
     }
 
+    fn pages_to_read(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let stop = self.stop;
+        (1..=self.pages.count).take_while(|_| !stop.load(Ordering::Relaxed))
+    }
+
     /// Rows of pages whose tree is known.
     pub(super) fn read_known(&mut self) -> rusqlite::Result<()> {
-        for page in 1..=self.pages.count {
+        for page in self.pages_to_read() {
             let Some(name) = self.map.name_of(page).map(str::to_owned) else { continue };
             let table = TABLES.iter().position(|table| table.name == name);
-            if table.is_none() && name != EVENTS_INDEX && name != COUNTERS {
+            let Some(node) = Node::read(self.pages, page) else { continue };
+            if table.is_none() && ![EVENTS_INDEX, COUNTERS, SETTINGS].contains(&&*name) {
+                node.cells().flatten().for_each(|cell| self.pass_over(&cell));
                 continue;
             }
-            let Some(node) = Node::read(self.pages, page) else { continue };
             let mut broken = 0;
             for cell in node.cells() {
                 let Some(cell) = cell else {
@@ -84,7 +107,9 @@ impl<'a> Rescue<'a> {
                 let row = payload.and_then(|payload| decode(&payload, self.pages.encoding));
                 match (table, row) {
                     (Some(table), Some(row)) => self.keep(table, cell.rowid, row)?,
-                    (Some(table), None) if TABLES[table].has_rowid => self.ids[table].1.push(cell.rowid),
+                    (Some(table), None) if TABLES[table].has_rowid && is_id(cell.rowid) => {
+                        self.ids[table].1.push(cell.rowid);
+                    }
                     (Some(table), None) => self.tables[table].lost += 1,
                     (None, Some(row)) => self.learn(&name, &row),
                     (None, None) => broken += 1,
@@ -99,7 +124,7 @@ impl<'a> Rescue<'a> {
     pub(super) fn read_unknown(&mut self) -> rusqlite::Result<()> {
         self.indexed.sort_unstable();
         let index_is_whole = self.index_is_whole();
-        for page in 1..=self.pages.count {
+        for page in self.pages_to_read() {
             if !matches!(self.map.of(page), Use::Unknown | Use::SomeTree) {
                 continue;
             }
@@ -112,15 +137,17 @@ impl<'a> Rescue<'a> {
                     self.learn(COUNTERS, &row);
                 }
                 let Some(table) = table_of(&row, node.kind == Kind::TableLeaf) else { continue };
-                // It may be a page that was given up long ago.
-                if table == EVENTS && index_is_whole && self.indexed.binary_search(&cell.rowid).is_err() {
+                // It is a page that was given up long ago, or may be one.
+                if self.is_whole(TABLES[table].name)
+                    || (table == EVENTS && index_is_whole && self.indexed.binary_search(&cell.rowid).is_err())
+                {
                     continue;
                 }
-                let before = self.tables[table].rows;
-                self.keep(table, cell.rowid, row)?;
                 // The file's map knows what counts, and so does an index that is whole.
-                if !is_live && (table != EVENTS || !index_is_whole) {
-                    self.tables[table].unsure += self.tables[table].rows - before;
+                if is_live || (table == EVENTS && index_is_whole) {
+                    self.keep(table, cell.rowid, row)?;
+                } else {
+                    self.keep_unsure(table, cell.rowid, row)?;
                 }
             }
         }
@@ -128,11 +155,29 @@ impl<'a> Rescue<'a> {
     }
 
     /// Every event is in it.
-    fn index_is_whole(&self) -> bool {
+    pub(super) fn index_is_whole(&self) -> bool {
         self.map.knows(EVENTS_INDEX) && self.damaged_of(EVENTS_INDEX) == 0
     }
 
-    fn damaged_of(&self, name: &str) -> u64 {
+    /// Each page of this tree was come to from a root that a page which counts has named, and can be read: there are no
+    /// others.
+    pub(super) fn is_whole(&self, name: &str) -> bool {
+        self.map.is_sure_of(name) && self.damaged_of(name) == 0
+    }
+
+    /// Whether the policies of retention are known, all of them.
+    pub(super) fn knows_policies(&self) -> bool {
+        let whole = |table: &SalvagedTable| table.lost == 0 && table.refused == 0 && table.unsure == 0;
+        self.is_whole(retention::TABLE)
+            && self.tables.iter().filter(|table| table.name == retention::TABLE).all(whole)
+    }
+
+    /// Whether what `bus_meta` says is known, all of it.
+    pub(super) fn knows_settings(&self) -> bool {
+        self.is_whole(SETTINGS)
+    }
+
+    pub(super) fn damaged_of(&self, name: &str) -> u64 {
         let pages = self.map.damaged.iter().filter(|page| self.map.name_of(**page) == Some(name)).count();
         pages as u64 + self.broken.get(name).copied().unwrap_or(0)
     }
@@ -140,9 +185,15 @@ impl<'a> Rescue<'a> {
     fn learn(&mut self, name: &str, row: &[Value]) {
         match (name, row) {
             // The id is a column of it, and stands behind its columns as in every index.
-            (EVENTS_INDEX, [_, .., id]) => self.indexed.extend(id.as_int()),
+            (EVENTS_INDEX, [_, .., id]) => self.indexed.extend(id.as_int().filter(|id| is_id(*id))),
+            (SETTINGS, [key, value]) => {
+                if let (Some(key), Some(value)) = (key.as_str(), value.as_str()) {
+                    self.settings.insert(key.to_owned(), value.to_owned());
+                }
+            }
             (COUNTERS, [table, newest]) => {
-                if let (Some(table), Some(newest)) = (table.as_str(), newest.as_int()) {
+                let newest = newest.as_int().filter(|newest| *newest == 0 || is_id(*newest));
+                if let (Some(table), Some(newest)) = (table.as_str(), newest) {
                     let counter = self.counters.entry(table.to_owned()).or_default();
                     *counter = newest.max(*counter);
                 }
@@ -151,9 +202,32 @@ impl<'a> Rescue<'a> {
         }
     }
 
+    /// A row that may have been removed before. A job would be run once more, so it is put aside.
+    fn keep_unsure(&mut self, table: usize, rowid: i64, mut row: Vec<Value>) -> rusqlite::Result<()> {
+        let spec = &TABLES[table];
+        let newest = self.counters.get(spec.name).filter(|_| spec.has_rowid);
+        if newest.is_some_and(|newest| rowid > *newest) {
+            return Ok(());
+        }
+        let waits = table == REQUESTS && is_unfinished_job(&row);
+        if waits {
+            // It holds up none that is sure.
+            forget_unique_key(&mut row);
+        }
+        let before = self.tables[table].rows;
+        self.keep(table, rowid, row)?;
+        let kept = self.tables[table].rows - before;
+        self.tables[table].unsure += kept;
+        if waits && kept > 0 {
+            self.doubtful.push(rowid);
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, table: usize, rowid: i64, mut row: Vec<Value>) -> rusqlite::Result<()> {
         let spec = &TABLES[table];
-        if row.len() < spec.least || row.len() > spec.columns.len() {
+        let is_row = (spec.least..=spec.columns.len()).contains(&row.len());
+        if !is_row || (spec.has_rowid && !is_id(rowid)) {
             self.tables[table].refused += 1;
             return Ok(());
         }
@@ -164,8 +238,8 @@ impl<'a> Rescue<'a> {
             .iter()
             .map(|value| if let Value::Blob(b) | Value::Text(b) = value { b.len() } else { 8 })
             .sum::<usize>();
-        if spec.name == POLICIES && self.tables[table].rows == 0 {
-            salvaged::forget_default_policy(self.conn)?;
+        if spec.name == retention::TABLE && self.tables[table].rows == 0 {
+            salvaged::forget_policies(self.conn)?;
         }
         match salvaged::insert(self.conn, spec, &row) {
             Ok(()) => {
@@ -195,6 +269,10 @@ impl<'a> Rescue<'a> {
         payload.extend_from_slice(cell.local);
         let (mut next, mut before, mut chain) = (cell.overflow, page, Vec::new());
         while payload.len() < cell.length {
+            // They go round in a circle.
+            if chain.len() >= self.pages.count as usize {
+                return None;
+            }
             if self.map.entry(self.pages, next).is_some_and(|entry| !entry.follows(before, before == page)) {
                 return None;
             }
@@ -211,64 +289,18 @@ impl<'a> Rescue<'a> {
         Some(payload)
     }
 
-    pub(super) fn finish(mut self) -> rusqlite::Result<report::Salvaged> {
-        let unknown = (1..=self.pages.count)
-            .filter(|page| self.map.of(*page) == Use::Unknown && Node::read(self.pages, *page).is_none())
-            .count() as u64;
-        let nameless = self.map.damaged.iter().any(|page| self.map.name_of(*page).is_none());
-        self.set_counters()?;
-        let index_is_whole = self.index_is_whole();
-        for (at, spec) in TABLES.iter().enumerate() {
-            let damaged = self.damaged_of(spec.name);
-            let (mut ids, mut lost) = std::mem::take(&mut self.ids[at]);
-            ids.sort_unstable();
-            if at == EVENTS {
-                lost.append(&mut self.indexed);
-            }
-            lost.sort_unstable();
-            lost.dedup();
-            lost.retain(|id| ids.binary_search(id).is_err());
-            let table = &mut self.tables[at];
-            table.damaged = damaged;
-            table.lost += lost.len() as u64;
-            table.lost_ids = report::ranges(&lost);
-            table.is_certain =
-                (damaged == 0 && unknown == 0 && !nameless) || (at == EVENTS && index_is_whole);
-            if at == EVENTS && !table.is_certain {
-                let newest = self.counters.get(spec.name).copied().unwrap_or(0);
-                table.missing_ids = report::gaps(&ids, newest.max(ids.last().copied().unwrap_or(0)));
-            }
-        }
-        meta::set(self.conn, meta::CONSUMERS, &salvaged::newest_revision(self.conn)?.to_string())?;
-        self.conn.execute_batch("COMMIT")?;
-        let (pages, damaged) = (u64::from(self.pages.count), self.map.damaged);
-        Ok(report::Salvaged { path: Default::default(), pages, damaged, unknown, tables: self.tables })
-    }
-
-    /// No id is given again that anybody may know of.
-    fn set_counters(&self) -> rusqlite::Result<()> {
-        for (at, spec) in TABLES.iter().enumerate().filter(|(_, spec)| spec.has_rowid) {
-            let (ids, lost) = &self.ids[at];
-            let there = ids.iter().max().copied().unwrap_or(0);
-            let known = lost.iter().chain(if at == EVENTS { &*self.indexed } else { &[] }).max().copied();
-            let newest = match self.counters.get(spec.name) {
-                Some(newest) => *newest,
-                // An empty table need not have one.
-                None if there == 0
-                    && known.is_none()
-                    && self.damaged_of(spec.name) == 0
-                    && self.map.damaged.is_empty() =>
-                {
-                    0
-                }
-                None => there.max(known.unwrap_or(0)).saturating_add(LOST_IDS_AT_MOST),
+    /// What of another tree's cell is on other pages is none of ours, and no loss if nobody reads it. A page that looks like rows
+    /// is not taken for that, since the cell may be damaged.
+    fn pass_over(&mut self, cell: &Cell<'_>) {
+        let (mut next, mut left) = (cell.overflow, cell.length.saturating_sub(cell.local.len()));
+        while next != 0 && left > 0 && self.map.of(next) == Use::Unknown {
+            let Some(bytes) = self.pages.read(next).filter(|_| Node::read(self.pages, next).is_none()) else {
+                return;
             };
-            let more = newest.max(known.unwrap_or(0)) - there;
-            if more > 0 {
-                events::skip_ids(self.conn, spec.name, more)?;
-            }
+            self.map.set_overflow(next);
+            left = left.saturating_sub(self.pages.usable - 4);
+            next = word(&bytes, 0);
         }
-        Ok(())
     }
 }
 
@@ -312,6 +344,27 @@ fn can_be(table: &Salvaged, row: &[Value]) -> bool {
         "bus_dead_letters" => matches!(word(1), "job" | "event"),
         "bus_consumers" => matches!(word(4), "explicit" | "cumulative"),
         _ => true,
+    }
+}
+
+/// Whether a table can have given this id.
+fn is_id(id: i64) -> bool {
+    (1..=NEWEST_ID).contains(&id)
+}
+
+/// The column of this name in a row of requests.
+fn column(name: &str) -> usize {
+    TABLES[REQUESTS].columns.iter().position(|column| *column == name).unwrap_or(usize::MAX)
+}
+
+fn is_unfinished_job(row: &[Value]) -> bool {
+    row.get(column("kind")).and_then(Value::as_str) == Some("job")
+        && row.get(column("finished_at")) == Some(&Value::Null)
+}
+
+fn forget_unique_key(row: &mut [Value]) {
+    if let Some(key) = row.get_mut(column("unique_key")) {
+        *key = Value::Null;
     }
 }
 

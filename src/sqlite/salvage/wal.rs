@@ -54,6 +54,11 @@ impl Wal {
         }
         (wal.count > 0).then_some(wal)
     }
+
+    /// The last page that it has.
+    pub(super) fn last(&self) -> u32 {
+        self.pages.keys().max().copied().unwrap_or(0)
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -11,7 +11,7 @@ use crate::sqlite::consume::info;
 use crate::sqlite::peers::{self, Peer};
 use crate::sqlite::tables::file::{self, Bounded};
 use crate::sqlite::tables::{consumers, events, history, meta, peers as rows};
-use crate::sqlite::{disk, fault};
+use crate::sqlite::{disk, fault, prune};
 
 /// A number of rows, counted up to a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +139,7 @@ pub(super) fn read(conn: &Connection, look: &Look<'_>) -> rusqlite::Result<FileS
         oldest: oldest.map(time),
         newest: newest.map(time),
         last_sequence: events::newest(conn)?,
-        events: file::events(conn, STATS_COUNTED)?.into(),
+        events: file::events(conn, counted(conn, schema_version)?, STATS_COUNTED)?.into(),
         requests: (schema_version >= 2).then(requests).transpose()?,
         dead_letters: file::dead_letters(conn, STATS_COUNTED)?.into(),
         quarantined: file::quarantined(conn, STATS_COUNTED)?.into(),
@@ -149,6 +149,17 @@ pub(super) fn read(conn: &Connection, look: &Look<'_>) -> rusqlite::Result<FileS
         incarnation: meta::get(conn, meta::INCARNATION)?,
         sqlite_version: rusqlite::version(),
     })
+}
+
+/// What the pruner has counted. Older files and spoilt policies are counted here, up to the bound.
+fn counted(conn: &Connection, schema_version: i64) -> rusqlite::Result<(u64, u64)> {
+    if schema_version < 4 {
+        return Ok((0, 0));
+    }
+    match prune::counted(conn) {
+        Err(error) if fault::is_value(&error) => Ok((0, 0)),
+        counted => counted,
+    }
 }
 
 fn consumers(conn: &Connection, look: &Look<'_>) -> rusqlite::Result<Vec<ConsumerInfo>> {

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sqlite::connection::Opener;
 use crate::sqlite::stats::file::{self, FileStats};
-use crate::sqlite::tables::history;
+use crate::sqlite::tables::{self, history};
 use crate::sqlite::{byte_lock, disk, fault, log, schema, sidecar};
 
 /// Looks at a file without opening a bus on it: it never writes, never migrates, and takes files of any schema of this
@@ -28,7 +29,7 @@ use crate::sqlite::{byte_lock, disk, fault, log, schema, sidecar};
 /// ```
 #[derive(Debug)]
 pub struct Inspector {
-    opened: Opened,
+    pub(super) opened: Opened,
 }
 
 /// How the file was opened.
@@ -41,6 +42,8 @@ pub(crate) struct Opened {
     /// It is a copy that is looked at; removed when dropped.
     pub(crate) copy: Option<Copy>,
     sidecar: Option<std::fs::File>,
+    /// What has SQLite open it in the same way.
+    opener: Opener,
 }
 
 /// A folder with a copy of a file.
@@ -100,10 +103,32 @@ pub(crate) fn file_stats(opened: &Opened) -> Result<FileStats> {
 }
 
 impl Opened {
+    /// For further connections of the same kind, and the copy that they need as long as they live.
+    pub(crate) fn into_opener(self) -> (Opener, Option<Copy>) {
+        (self.opener, self.copy)
+    }
+
+    /// Whether the file is in WAL mode, if that can be told.
+    pub(crate) fn is_wal(&self) -> Option<bool> {
+        match self.is_still {
+            // Nobody has it open, so nobody's locks are dropped by reading what its header says.
+            true => header(&self.path).map(|header| (header[18], header[19]) == (2, 2)),
+            false => tables::file::journal_mode(&self.conn).ok().map(|mode| mode == "wal"),
+        }
+    }
+
     /// Whether the peer of this slot lives, if that can be told.
     pub(crate) fn is_alive(&self, slot: i64) -> Option<bool> {
         self.sidecar.as_ref().map(|sidecar| is_alive(sidecar, slot))
     }
+}
+
+/// The beginning of the database file.
+fn header(path: &Path) -> Option<[u8; 100]> {
+    use std::io::Read;
+    let mut header = [0; 100];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    Some(header)
 }
 
 /// Of one that cannot be asked for, nobody is declared dead.
@@ -133,27 +158,28 @@ pub(crate) fn open(path: &Path) -> Result<Opened> {
     let (wal, index) = (disk::wal(&path).0, disk::beside(&path, "-shm").exists());
     let is_still = wal == 0 && !index;
     if is_still || index {
-        let conn = connect(&path, is_still)?;
-        return Ok(Opened { conn, path, is_still, copy: None, sidecar });
+        let (conn, opener) = connect(&path, is_still)?;
+        return Ok(Opened { conn, path, is_still, copy: None, sidecar, opener });
     }
     if wal == 0 {
         // An empty WAL without an index holds nothing.
-        let conn = connect(&path, true)?;
-        return Ok(Opened { conn, path, is_still: true, copy: None, sidecar });
+        let (conn, opener) = connect(&path, true)?;
+        return Ok(Opened { conn, path, is_still: true, copy: None, sidecar, opener });
     }
     let (copy, at) = copy(&path)?;
-    Ok(Opened { conn: connect(&at, false)?, path, is_still: false, copy: Some(copy), sidecar })
+    let (conn, opener) = connect(&at, false)?;
+    Ok(Opened { conn, path, is_still: false, copy: Some(copy), sidecar, opener })
 }
 
-fn connect(path: &Path, is_still: bool) -> Result<Connection> {
+fn connect(path: &Path, is_still: bool) -> Result<(Connection, Opener)> {
     let failed = |e| fault::error(&format!("opening {}", path.display()), e);
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let conn = Connection::open_with_flags(uri(path, is_still), flags).map_err(failed)?;
+    let opener = Opener::new(uri(path, is_still).into(), None)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI);
+    let conn = opener.open_bare()?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     conn.pragma_update(None, "query_only", true).map_err(failed)?;
     conn.pragma_update(None, "trusted_schema", false).map_err(failed)?;
-    Ok(conn)
+    Ok((conn, opener))
 }
 
 /// The path as SQLite takes it with options.

@@ -7,6 +7,7 @@ mod histogram;
 mod inspect;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod recent;
 mod report;
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub(crate) use counters::Counters;
 pub use file::{Count, FileStats, RequestCounts};
 pub use histogram::Histogram;
 pub use inspect::Inspector;
-pub(crate) use inspect::{Opened, file_stats, open as inspect};
+pub(crate) use inspect::{Copy, Opened, file_stats, open as inspect};
+pub use recent::{Activity, SubjectActivity};
 pub(crate) use report::Reporter;
 
 use crate::error::Result;

@@ -91,7 +91,8 @@ pub(crate) struct Letter {
     /// Of an event, the consumer that gave it up.
     pub(crate) consumer: Option<String>,
     pub(crate) subject: String,
-    pub(crate) body: (bytes::Bytes, crate::headers::Headers),
+    /// Or why it cannot be read.
+    pub(crate) body: Result<(bytes::Bytes, crate::headers::Headers), &'static str>,
     pub(crate) reason: String,
     pub(crate) errors: String,
     pub(crate) attempts: i64,
@@ -112,7 +113,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Letter> {
         source: text(1)?,
         consumer: row.get_ref(10)?.as_str_or_null().ok().flatten().map(str::to_owned),
         subject: text(2)?,
-        body: body(row.get_ref(3)?, row.get_ref(4)?).unwrap_or_default(),
+        body: body(row.get_ref(3)?, row.get_ref(4)?),
         reason: text(5)?,
         errors: text(6)?,
         attempts: number(7)?,
@@ -171,15 +172,29 @@ pub(crate) fn source(conn: &Connection, id: i64) -> rusqlite::Result<Option<Sour
     conn.prepare_cached(SOURCE)?.query_row([id], source).optional()
 }
 
-/// Those of the first so many that died before then.
-pub(crate) fn died_before(conn: &Connection, unix_millis: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
+/// Those that died before then, so many at most, up to the first that did not. One whose time cannot be true, since it lies
+/// beyond `future` or is none, is as old as the next.
+pub(crate) fn died_before(
+    conn: &Connection,
+    (unix_millis, future): (i64, i64),
+    most: usize,
+) -> rusqlite::Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(OLDEST)?;
-    let oldest = statement.query_map([most as i64], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get_ref(1)?.as_i64().unwrap_or(i64::MAX)))
-    })?;
-    let mut found = oldest.collect::<rusqlite::Result<Vec<_>>>()?;
-    found.retain(|(_, died_at)| *died_at < unix_millis);
-    Ok(found.into_iter().map(|(id, _)| id).collect())
+    let mut rows = statement.query([-1])?;
+    let (mut found, mut untold) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()?
+        && found.len() < most
+    {
+        match row.get_ref(1)?.as_i64().ok().filter(|died_at| *died_at <= future) {
+            None => untold.push(row.get(0)?),
+            Some(died_at) if died_at < unix_millis => {
+                found.append(&mut untold);
+                found.push(row.get(0)?);
+            }
+            Some(_) => break,
+        }
+    }
+    Ok(found)
 }
 
 pub(crate) fn remove(conn: &Connection, id: i64) -> rusqlite::Result<usize> {

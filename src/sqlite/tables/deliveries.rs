@@ -36,7 +36,9 @@ const FIRST: &str = "SELECT min(sequence) FROM bus_deliveries WHERE consumer = ?
 // By bus_deliveries_due.
 const DUE: &str = "SELECT sequence, attempt FROM bus_deliveries
     WHERE consumer = ?1 AND due_at IS NOT NULL AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
-const WAITING: &str = "SELECT count(*) FROM bus_deliveries WHERE consumer = ?1 AND due_at IS NOT NULL";
+const WAITING: &str = "SELECT count(*) FROM bus_deliveries WHERE consumer = ?1 AND due_at > ?2";
+const UNTRIED: &str =
+    "SELECT count(*) FROM bus_deliveries WHERE consumer = ?1 AND due_at <= ?2 AND attempt = 0";
 // A step in bus_deliveries_due for each consumer that has something waiting.
 const NEXT_DUE: &str = "SELECT consumer, due_at FROM bus_deliveries
     WHERE due_at IS NOT NULL AND consumer > ?1 ORDER BY consumer, due_at LIMIT 1";
@@ -169,9 +171,14 @@ pub(crate) fn due(
     rows.collect()
 }
 
-/// How many wait.
-pub(crate) fn waiting(conn: &Connection, consumer: i64) -> rusqlite::Result<i64> {
-    conn.prepare_cached(WAITING)?.query_row([consumer], |row| row.get(0))
+/// How many wait for a time beyond this one.
+pub(crate) fn waiting(conn: &Connection, consumer: i64, now: i64) -> rusqlite::Result<i64> {
+    conn.prepare_cached(WAITING)?.query_row((consumer, now), |row| row.get(0))
+}
+
+/// How many may be handed out now as if for the first time: they were given back, or requeued.
+pub(crate) fn untried(conn: &Connection, consumer: i64, now: i64) -> rusqlite::Result<i64> {
+    conn.prepare_cached(UNTRIED)?.query_row((consumer, now), |row| row.get(0))
 }
 
 /// How many are held, up to a bound.
@@ -271,7 +278,8 @@ mod tests {
             (ATTEMPTS, 2, by_key),
             (FIRST, 1, by_key),
             (DUE, 3, "bus_deliveries_due"),
-            (WAITING, 1, "bus_deliveries_due"),
+            (WAITING, 2, "bus_deliveries_due"),
+            (UNTRIED, 2, "bus_deliveries_due"),
             (NEXT_DUE, 1, "bus_deliveries_due"),
             (HELD, 2, "bus_deliveries_leased"),
             (NEXT_HOLDER, 2, "bus_deliveries_leased"),
@@ -300,7 +308,8 @@ mod tests {
         assert_eq!(due(&conn, 1, 45, 9).unwrap(), [(9, 2)]);
         assert_eq!(leases(&conn, (1, 7), 450, 9).unwrap(), [(2, 1)]);
         assert_eq!((held(&conn, 1, 2).unwrap(), held(&conn, 1, 9).unwrap()), (2, 3));
-        assert_eq!((waiting(&conn, 1).unwrap(), redelivered(&conn, 1).unwrap()), (2, 1));
+        assert_eq!((waiting(&conn, 1, 40).unwrap(), redelivered(&conn, 1).unwrap()), (1, 1));
+        assert_eq!((untried(&conn, 1, 49).unwrap(), untried(&conn, 1, 50).unwrap()), (0, 1));
         assert_eq!((first(&conn, 1).unwrap(), first(&conn, 2).unwrap()), (Some(1), None));
     }
 }

@@ -28,7 +28,6 @@ const LAST_ID_OF_SUBJECT: &str = "SELECT max(id) FROM bus_events WHERE subject =
 const NEXT_SUBJECT: &str = "SELECT subject FROM bus_events WHERE subject > ?1 ORDER BY subject LIMIT 1";
 // By the primary key.
 const BY_ID: &str = "SELECT id, subject, data, headers, created_at, message_id FROM bus_events WHERE id = ?1";
-const TIME_OF: &str = "SELECT created_at FROM bus_events WHERE id = ?1";
 const FIRST_FROM: &str = "SELECT id, created_at FROM bus_events WHERE id >= ?1 ORDER BY id LIMIT 1";
 // A row a table with AUTOINCREMENT; it also counts events that have been removed.
 const NEWEST: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'bus_events'";
@@ -94,12 +93,6 @@ pub(crate) fn last(conn: &Connection, subject: &Subject) -> rusqlite::Result<Opt
 /// The event of this sequence.
 pub(crate) fn get(conn: &Connection, sequence: u64) -> rusqlite::Result<Option<Decoded>> {
     conn.prepare_cached(BY_ID)?.query_row([sequence.cast_signed()], |row| decode(row, None)).optional()
-}
-
-/// When the event of this sequence was published, in Unix milliseconds; `None` if it is gone, or cannot tell.
-pub(crate) fn time_of(conn: &Connection, sequence: u64) -> rusqlite::Result<Option<i64>> {
-    let time = |row: &Row<'_>| Ok(row.get_ref(0)?.as_i64().ok());
-    Ok(conn.prepare_cached(TIME_OF)?.query_row([sequence.cast_signed()], time).optional()?.flatten())
 }
 
 /// The distinct subject that follows this text; neither need be UTF-8.
@@ -301,7 +294,7 @@ pub(crate) fn adjoining(
 }
 
 /// `same` is the subject of the row before: most often it is this one's as well, and need not be parsed again.
-fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
+pub(super) fn decode(row: &Row<'_>, same: Option<&Subject>) -> rusqlite::Result<Decoded> {
     let id = row.get_ref(0)?.as_i64().unwrap_or(0);
     let damaged = |reason| Ok(Err(Damaged { row: id, reason }));
     let Ok(text) = row.get_ref(1)?.as_str() else { return damaged("the subject is no UTF-8 text") };
@@ -352,6 +345,7 @@ pub(crate) mod tests {
         conn.execute_batch(include_str!("../../../migrations/V1__bus.sql")).unwrap();
         conn.execute_batch(include_str!("../../../migrations/V2__requests.sql")).unwrap();
         conn.execute_batch(include_str!("../../../migrations/V3__consumers.sql")).unwrap();
+        conn.execute_batch(include_str!("../../../migrations/V4__unacked.sql")).unwrap();
         conn
     }
 

@@ -15,9 +15,6 @@ const NEWEST: &str = "SELECT id, created_at FROM bus_events ORDER BY id DESC LIM
 // By the primary key, as many steps as the bound.
 const EVENTS_AFTER: &str =
     "SELECT count(*) FROM (SELECT 1 FROM bus_events WHERE id > ?1 ORDER BY id LIMIT ?2)";
-// By the primary key of bus_retention.
-const COUNTED: &str =
-    "SELECT counted_through, messages FROM bus_retention WHERE filter = '>' AND counted_through > 0";
 // By the index that holds only such rows, as many steps as the bound.
 const READY: &str = "SELECT count(*) FROM (SELECT 1 FROM bus_requests WHERE ready IS NOT NULL LIMIT ?1)";
 const SCHEDULED: &str = "SELECT count(*) FROM (SELECT 1 FROM bus_requests WHERE run_at IS NOT NULL LIMIT ?1)";
@@ -83,14 +80,13 @@ fn bounded(conn: &Connection, sql: &'static str, most: u64) -> rusqlite::Result<
     Ok((counted.min(most), counted <= most))
 }
 
-/// How many events there are: what the pruner has counted, and behind that up to the bound.
-pub(crate) fn events(conn: &Connection, most: u64) -> rusqlite::Result<Bounded> {
-    let counted = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-    let (through, counted) = conn.query_row(COUNTED, [], counted).optional()?.unwrap_or((0, 0));
+/// How many events there are: what was counted, as a number up to a sequence, and behind that up to the bound.
+pub(crate) fn events(conn: &Connection, counted: (u64, u64), most: u64) -> rusqlite::Result<Bounded> {
+    let (counted, through) = (counted.0, counted.1.cast_signed());
     let bound = most.saturating_add(1).cast_signed();
     let behind: i64 = conn.query_row(EVENTS_AFTER, [through, bound], |row| row.get(0))?;
     let behind = behind.max(0).cast_unsigned();
-    Ok((counted.max(0).cast_unsigned() + behind.min(most), behind <= most))
+    Ok((counted.saturating_add(behind.min(most)), behind <= most))
 }
 
 /// Requests and jobs by state: ready, scheduled, waiting, leased, and finished ones whose reply is kept.
@@ -140,7 +136,6 @@ mod tests {
             (KEPT, 1, "INDEX bus_requests_kept"),
             (WAITING, 1, "INDEX bus_requests_by_key"),
             (EVENTS_AFTER, 2, "INTEGER PRIMARY KEY"),
-            (COUNTED, 0, "PRIMARY KEY"),
         ] {
             let plan = plan(&conn, sql, params);
             assert!(plan.contains(index) && !plan.contains("TEMP"), "{sql}: {plan}");
@@ -151,14 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn a_count_says_whether_it_is_all_and_begins_behind_what_the_pruner_has_counted() {
+    fn a_count_says_whether_it_is_all_and_begins_behind_what_was_counted() {
         let conn = log();
         for _ in 0..5 {
             conn.execute("INSERT INTO bus_events (subject) VALUES ('a')", []).unwrap();
         }
-        assert_eq!((events(&conn, 5).unwrap(), events(&conn, 4).unwrap()), ((5, true), (4, false)));
-        conn.execute("UPDATE bus_retention SET counted_through = 3, messages = 2", []).unwrap();
-        assert_eq!(events(&conn, 2).unwrap(), (4, true));
+        let none = (0, 0);
+        assert_eq!(
+            (events(&conn, none, 5).unwrap(), events(&conn, none, 4).unwrap()),
+            ((5, true), (4, false))
+        );
+        assert_eq!(events(&conn, (2, 3), 2).unwrap(), (4, true));
         conn.execute_batch(
             "INSERT INTO bus_requests (subject) VALUES ('j'), ('j');
              INSERT INTO bus_requests (subject, ready, key) VALUES ('j', NULL, 'k');

@@ -1,10 +1,8 @@
 //! What is looked for in a file whose health is in doubt. Scans up to a bound where no index serves: who asks has had the
 //! whole file read already.
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
-// A scan: a row a policy.
-const POLICIES: &str = "SELECT filter, max_age, max_messages FROM bus_retention ORDER BY filter";
 // A scan, up to the bound.
 const OVERDUE_REQUESTS: &str = "SELECT count(*) FROM (SELECT 1 FROM bus_requests
     WHERE kind = 'request' AND finished_at IS NULL AND deadline IS NOT NULL AND deadline < ?1 LIMIT 1000)";
@@ -13,21 +11,6 @@ const EXPIRED_JOBS: &str = "SELECT count(*) FROM (SELECT 1 FROM bus_requests
     WHERE expires_at IS NOT NULL AND lease_until IS NULL AND finished_at IS NULL AND expires_at < ?1 LIMIT 1000)";
 // By the primary key, from its end.
 const LATEST: &str = "SELECT id, created_at FROM bus_events ORDER BY id DESC LIMIT 1000";
-
-/// What may be kept of a filter.
-#[derive(Debug)]
-pub(crate) struct Policy {
-    pub(crate) filter: String,
-    /// Milliseconds.
-    pub(crate) max_age: Option<i64>,
-    pub(crate) max_messages: Option<i64>,
-}
-
-pub(crate) fn policies(conn: &Connection) -> rusqlite::Result<Vec<Policy>> {
-    let policy =
-        |row: &Row<'_>| Ok(Policy { filter: row.get(0)?, max_age: row.get(1)?, max_messages: row.get(2)? });
-    conn.prepare(POLICIES)?.query_map([], policy)?.collect()
-}
 
 /// Requests whose callers have given up before this awake time, 1,000 at most.
 pub(crate) fn overdue_requests(conn: &Connection, awake: i64) -> rusqlite::Result<i64> {

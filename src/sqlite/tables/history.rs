@@ -10,7 +10,10 @@ const EXISTS: &str = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND 
 const FIRST_BUS_NAME: &str =
     "SELECT name FROM sqlite_schema WHERE substr(lower(name), 1, 4) = 'bus_' LIMIT 1";
 const ANY_NAME: &str = "SELECT 1 FROM sqlite_schema LIMIT 1";
-const APPLIED: &str = "SELECT version, name, checksum FROM bus_schema_history ORDER BY version";
+const APPLIED: &str = "SELECT version, name, checksum, applied_on FROM bus_schema_history ORDER BY version";
+// Not the history, whose rows are looked at, nor indexes without SQL of their own.
+const OBJECTS: &str = "SELECT name, sql FROM main.sqlite_schema
+    WHERE substr(lower(name), 1, 4) = 'bus_' AND name <> 'bus_schema_history' AND sql IS NOT NULL";
 const RECORD: &str =
     "INSERT INTO bus_schema_history (version, name, applied_on, checksum) VALUES (?1, ?2, ?3, ?4)";
 
@@ -20,6 +23,8 @@ pub(crate) struct Applied {
     pub(crate) version: i64,
     pub(crate) name: String,
     pub(crate) checksum: String,
+    /// When, as who applied it has written it.
+    pub(crate) on: Option<String>,
 }
 
 /// Whether the file has no table, of anybody.
@@ -43,11 +48,38 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn applied(conn: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let mut statement = conn.prepare(APPLIED)?;
     let rows = statement.query_map([], |row| {
-        Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)? })
+        let on = row.get(3).ok().flatten();
+        Ok(Applied { version: row.get(0)?, name: row.get(1)?, checksum: row.get(2)?, on })
     })?;
     rows.collect()
 }
 
-pub(crate) fn record(conn: &Connection, applied: &Applied, on: &str) -> rusqlite::Result<()> {
-    conn.execute(RECORD, (applied.version, &applied.name, on, &applied.checksum)).map(|_| ())
+pub(crate) fn record(
+    conn: &Connection,
+    version: u32,
+    name: &str,
+    on: &str,
+    checksum: &str,
+) -> rusqlite::Result<()> {
+    conn.execute(RECORD, (version, name, on, checksum)).map(|_| ())
+}
+
+/// The names of the bus in the schema, each with its SQL.
+pub(crate) fn objects(conn: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = conn.prepare(OBJECTS)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// As [`create`], for those who run it themselves.
+pub(crate) fn script_to_create() -> String {
+    format!("{CREATE};")
+}
+
+/// As [`record`], with the time at which it is run. Names and checksums are words without quotes.
+pub(crate) fn script_to_record(version: u32, name: &str, checksum: &str) -> String {
+    format!(
+        "INSERT INTO bus_schema_history (version, name, applied_on, checksum)\n\
+         VALUES ({version}, '{name}', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), '{checksum}');"
+    )
 }

@@ -4,6 +4,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 /// Changes when the file is restored, so that positions of before are not taken for its own.
 pub(crate) const INCARNATION: &str = "incarnation";
+/// The incarnations of the files that this one is a copy of, oldest first: a line each, with the newest sequence at that time.
+pub(crate) const INCARNATIONS_BEFORE: &str = "incarnations_before";
+/// Rises with each commit that was made to flush those before it.
+#[cfg(feature = "nats")]
+pub(crate) const FLUSHES: &str = "flushes";
 /// The boot in which the file was last opened.
 pub(crate) const BOOT_ID: &str = "boot_id";
 /// The newest migration that a library must know to read the file.

@@ -14,6 +14,7 @@ pub(crate) mod peers;
 pub(crate) mod prunable;
 pub(crate) mod quarantine;
 pub(crate) mod queues;
+pub(crate) mod recent;
 pub(crate) mod replies;
 pub(crate) mod requests;
 pub(crate) mod retention;

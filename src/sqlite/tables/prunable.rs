@@ -10,6 +10,7 @@ const SIZES_AFTER: &str =
 const AGES_AFTER: &str =
     "SELECT id, subject, octet_length(data) + ifnull(octet_length(headers), 0), created_at FROM bus_events
     WHERE id > ?1 ORDER BY id LIMIT ?2";
+const TIMES_AFTER: &str = "SELECT id, created_at FROM bus_events WHERE id > ?1 ORDER BY id LIMIT ?2";
 // By bus_events_by_subject, whose second column is the id.
 const AGES_OF_SUBJECT_AFTER: &str =
     "SELECT id, subject, octet_length(data) + ifnull(octet_length(headers), 0), created_at
@@ -96,6 +97,26 @@ pub(crate) fn of_subject(
     most: usize,
 ) -> rusqlite::Result<Vec<Weighed>> {
     conn.prepare_cached(UP_TO)?.query_map((subject, id(after), id(through), most as i64), weighed)?.collect()
+}
+
+/// Of the rows behind this one, so many at most, the first that was published at such a time, with that; and how far it was
+/// looked.
+pub(crate) fn first_dated(
+    conn: &Connection,
+    after: u64,
+    most: usize,
+    is_such: impl Fn(i64) -> bool,
+) -> rusqlite::Result<(Option<(u64, i64)>, u64)> {
+    let mut statement = conn.prepare_cached(TIMES_AFTER)?;
+    let mut rows = statement.query((id(after), most as i64))?;
+    let mut through = after;
+    while let Some(row) = rows.next()? {
+        through = row.get::<_, i64>(0)?.cast_unsigned();
+        if let Some(time) = row.get_ref(1)?.as_i64().ok().filter(|time| is_such(*time)) {
+            return Ok((Some((through, time)), through));
+        }
+    }
+    Ok((None, through))
 }
 
 /// Removes a row; `false` if it was gone.

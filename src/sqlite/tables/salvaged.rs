@@ -160,6 +160,8 @@ pub(crate) const TABLES: [Salvaged; 10] = [
             "messages",
             "bytes",
             "removed_through",
+            "unacked_through",
+            "spared_through",
         ],
         least: 11,
         shape: "tIIIIItiiii",
@@ -188,8 +190,8 @@ pub(crate) const TABLES: [Salvaged; 10] = [
     },
 ];
 
-// By the primary key. A new file has a policy of its own, which gives way.
-const FORGET_POLICY: &str = "DELETE FROM bus_retention WHERE set_by = 'default'";
+// A scan of a row a policy. A new file has one of its own, which gives way.
+const FORGET_POLICIES: &str = "DELETE FROM bus_retention";
 // A scan of a row a consumer.
 const REVISION: &str = "SELECT ifnull(max(revision), 0) FROM bus_consumers";
 
@@ -201,9 +203,9 @@ pub(crate) fn insert<V: ToSql>(conn: &Connection, table: &Salvaged, values: &[V]
     conn.prepare_cached(&sql)?.execute(params_from_iter(values)).map(|_| ())
 }
 
-/// Makes room for the policies of the other file.
-pub(crate) fn forget_default_policy(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute(FORGET_POLICY, []).map(|_| ())
+/// Makes room for other policies.
+pub(crate) fn forget_policies(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute(FORGET_POLICIES, []).map(|_| ())
 }
 
 /// The newest change that any consumer knows of.

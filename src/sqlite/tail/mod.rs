@@ -19,7 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::message::Message;
 use crate::sqlite::fault;
 use crate::sqlite::filters::Filters;
-use crate::sqlite::log::{PAGE_SIZE, in_transaction, read_page};
+use crate::sqlite::log::{Gaps, PAGE_SIZE, in_transaction, read_page};
 use crate::sqlite::process::Process;
 use crate::sqlite::tables::events::{Adjoining, Damaged, adjoining};
 use crate::sqlite::wake::{Floor, WakeBits};
@@ -178,8 +178,10 @@ impl Tail {
         let everything = Filters::everything();
         loop {
             let position = self.state().position;
-            let reading = in_transaction(conn, |conn| read_page(conn, position, &everything, position))
-                .map_err(|e| fault::error("following the log", e))?;
+            let reading = in_transaction(conn, |conn| {
+                read_page(conn, position, &everything, Gaps { known: position, ..Gaps::default() })
+            })
+            .map_err(|e| fault::error("following the log", e))?;
             if reading.page.newest < position {
                 return Err(Error::cursor_ahead(position, reading.page.newest));
             }

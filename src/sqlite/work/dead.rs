@@ -7,6 +7,7 @@ use crate::dead_letter::{Dead, DeadLetter, DeadSource};
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::publish::Durability;
+use crate::sqlite::filters::Filters;
 use crate::sqlite::tables::dead_letters::{self, Letter, Source};
 use crate::sqlite::tables::requests::{finish, insert, look};
 use crate::sqlite::tables::{consumers, deliveries, events, meta, replies};
@@ -162,11 +163,41 @@ pub(crate) fn letter(row: Letter) -> Option<DeadLetter> {
         None => DeadSource::Job(source.into()),
     };
     let mut letter = DeadLetter::new(id.cast_unsigned(), source, Subject::new(&subject).ok()?, reason);
-    (letter.payload, letter.headers) = body;
+    (letter.payload, letter.headers) = body.unwrap_or_default();
     letter.attempts = u32::try_from(attempts).unwrap_or(0);
     letter.failures = failures(&errors);
     (letter.created_at, letter.died_at) = (time(created_at), time(died_at));
     Some(letter)
+}
+
+/// A dead letter, or its id and why it cannot be read.
+pub(crate) type Read = Result<DeadLetter, (i64, &'static str)>;
+
+/// The next dead letters that these filters match, those that cannot be read in their places; and behind which to go on.
+pub(crate) fn each(
+    conn: &rusqlite::Connection,
+    filters: &Filters,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Read>, Option<i64>)> {
+    let mut found = Vec::new();
+    let page = dead_letters::subjects_after(conn, after, STEP)?;
+    for (id, subject) in &page {
+        if found.len() == limit {
+            return Ok((found, Some(id - 1)));
+        }
+        if !filters.iter().any(|filter| filter.matches(subject)) {
+            continue;
+        }
+        let Some(row) = dead_letters::get(conn, *id)? else { continue };
+        let damage = row.body.as_ref().err().copied();
+        found.push(match (damage, letter(row)) {
+            (None, Some(letter)) => Ok(letter),
+            (damage, _) => Err((*id, damage.unwrap_or("the subject is none"))),
+        });
+    }
+    let more = page.len() == STEP;
+    Ok((found, page.last().map(|(id, _)| *id).filter(|_| more)))
 }
 
 /// The next dead letters that this filter matches.

@@ -14,7 +14,7 @@ use crate::sqlite::tables::requests::insert;
 use crate::sqlite::tables::requests::look::{self, Info};
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::{Work, fate};
-use crate::sqlite::writer::{Failure, Operation, Tx};
+use crate::sqlite::writer::{Failure, Operation, Tx, row_size};
 use crate::subject::Subject;
 
 /// What became of a job that was enqueued.
@@ -68,7 +68,7 @@ impl Operation for Enqueue {
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<Enqueued>, Failure> {
-        tx.check_room(self.jobs.iter().map(|new| new.job.payload.len() + ROW).sum())?;
+        tx.check_room(self.jobs.iter().map(|new| size(&new.job)).sum())?;
         self.jobs.iter().map(|job| enqueue(tx, job).map_err(Failure::from)).collect()
     }
 
@@ -77,6 +77,11 @@ impl Operation for Enqueue {
             self.work.timers_changed();
         }
     }
+}
+
+/// What a job takes in the file.
+pub(crate) fn size(job: &JobParts) -> usize {
+    row_size(&job.subject, &job.payload, &job.headers) + ROW
 }
 
 /// Adds a job, unless one with its unique key is in the way.
@@ -89,7 +94,7 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, new: &NewJob) -> rusqlite::Result<Enqueue
         return Ok(Enqueued { id: id.into(), duplicate: true });
     }
     insert::job(tx.conn, id, job, tx.now)?;
-    tx.wrote(job.payload.len());
+    tx.wrote(size(job));
     tx.changed_requests(WakeBits::request(subject));
     Ok(Enqueued { id: id.as_str().into(), duplicate: false })
 }

@@ -18,7 +18,7 @@ use crate::sqlite::wake::WakeBits;
 use crate::sqlite::work::callers::Waiter;
 use crate::sqlite::work::jobs::ROW;
 use crate::sqlite::work::{Work, no_answer};
-use crate::sqlite::writer::{Failure, Operation, Tx};
+use crate::sqlite::writer::{Failure, Operation, Tx, row_size};
 
 /// Writes a request down.
 pub(crate) struct Ask {
@@ -46,7 +46,8 @@ impl Operation for Ask {
                 format!("nobody serves {subject:?}, and the request was not to wait for somebody who does");
             return Err(Failure::Refused(Error::new(ErrorKind::NoResponders, message)));
         }
-        tx.check_room(self.request.payload.len() + ROW)?;
+        let size = row_size(subject, &self.request.payload, &self.request.headers) + ROW;
+        tx.check_room(size)?;
         remove_consumed(tx, &self.consumed)?;
         let caller = self.work.slot();
         let sequence =
@@ -54,7 +55,7 @@ impl Operation for Ask {
         // Before the commit, and so before any reply.
         self.work.callers.add(sequence, &self.waiter);
         tx.changed_requests(WakeBits::request(subject.as_str()));
-        tx.wrote(self.request.payload.len());
+        tx.wrote(size);
         Ok(())
     }
 

@@ -52,14 +52,14 @@ impl Settle {
                     fate::drop_cancelled(tx, *ticket)?;
                     return Ok(false);
                 }
-                tx.wrote(response.payload().len());
+                tx.wrote(response.payload().len() + response.headers().encoded_len());
                 tx.changed_requests(traits.caller.map_or(WakeBits::NOTHING, WakeBits::peer));
             }
             Verdict::Answered(response) => {
                 if finish::answer_job(tx.conn, held_by, response, tx.now)? == 0 {
                     return Ok(false);
                 }
-                tx.wrote(response.payload().len());
+                tx.wrote(response.payload().len() + response.headers().encoded_len());
                 fate::make_way(tx, ticket.sequence, traits.has_key, traits.is_unique)?;
                 tx.changed_requests(WakeBits::job(ticket.sequence));
             }
@@ -105,7 +105,7 @@ impl Operation for Settle {
         let mut claim = Claim { serve, peer, most, taken: Vec::new(), in_vain: 0 };
         let more = self.work.in_round(&serve.filter, |round, wakes| claim.run(tx, round, wakes))?;
         tx.changed_requests(WakeBits::NOTHING);
-        Ok(Settled { stale, claimed: claim.taken, more })
+        Ok(Settled { stale, again: Vec::new(), claimed: claim.taken, more })
     }
 
     /// Who waits in this process need not wait for the file to be read.
@@ -158,7 +158,7 @@ impl Operation for SendPart {
             return Err(Failure::Refused(Error::lease_lost()));
         }
         replies::add(tx.conn, sequence, attempt, self.number, &self.part, tx.now)?;
-        tx.wrote(self.part.payload().len());
+        tx.wrote(self.part.payload().len() + self.part.headers().encoded_len());
         tx.changed_requests(WakeBits::job(sequence));
         if let Some(caller) = claim::caller(tx.conn, sequence)? {
             tx.changed_requests(WakeBits::peer(caller));

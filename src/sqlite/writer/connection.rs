@@ -21,6 +21,7 @@ use crate::sqlite::writer::changes::Changes;
 use crate::sqlite::writer::courtesy::Courtesy;
 use crate::sqlite::writer::operation::{Appended, Tx};
 use crate::sqlite::writer::room::Room;
+use crate::sqlite::writer::wal::WalLength;
 
 /// What a transaction has changed.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +42,10 @@ pub(crate) trait CommitListener: Send + Sync {
     /// Called after COMMIT has returned, in the order of the commits, if anything changed that somebody may wait for.
     /// Returns readers to wake when no lock is held.
     fn committed(&self, commit: Commit<'_>) -> Vec<Waker>;
-    /// Called when the WAL has grown by about this much since the last call that returned `true`.
-    fn wal_grew(&self, bytes: usize) -> bool;
+    /// Called when the WAL has grown by this much, by whomever, since the last call that returned `true`.
+    fn wal_grew(&self, bytes: u64) -> bool;
+    /// Whether this bus is moving the WAL into the database.
+    fn is_checkpointing(&self) -> bool;
     /// Called when something was refused since the disk is nearly full.
     fn disk_is_full(&self);
     /// Called once a second at most, while there is something to write.
@@ -80,7 +83,7 @@ pub(crate) struct WriteConnection {
     courtesy: Courtesy,
     room: Room,
     counters: Arc<Counters>,
-    wal_bytes: usize,
+    wal: WalLength,
     /// Readers of what was committed, to be woken when the connection is released.
     wakers: Vec<Waker>,
     listener: Arc<dyn CommitListener>,
@@ -105,7 +108,8 @@ impl WriteConnection {
         counters: Arc<Counters>,
     ) -> Result<Self> {
         let changes = Arc::default();
-        let conn = followed(opened.conn, &changes)?;
+        let mut wal = WalLength::default();
+        let conn = followed(opened.conn, &changes, &mut wal)?;
         Ok(Self {
             courtesy: Courtesy::new(opened.opener.path()),
             room: Room::new(opened.opener.path().to_owned()),
@@ -117,7 +121,7 @@ impl WriteConnection {
             options,
             identity: opened.identity,
             identity_checked: Instant::now(),
-            wal_bytes: 0,
+            wal,
             wakers: Vec::new(),
             listener,
             ended: None,
@@ -174,9 +178,8 @@ impl WriteConnection {
             let commit = Commit { changed, events: &events, appended, requests };
             self.wakers.extend(self.listener.committed(commit));
         }
-        self.wal_bytes += bytes + COMMIT_BYTES;
-        if self.listener.wal_grew(self.wal_bytes) {
-            self.wal_bytes = 0;
+        if self.listener.wal_grew(self.wal.committed()) {
+            self.wal.told();
         }
         Ok(())
     }
@@ -237,8 +240,12 @@ impl WriteConnection {
 
     /// Begins in turn with other processes; when.
     fn begin(&mut self, durability: Durability) -> Result<Instant, NotCommitted> {
+        let now = Instant::now();
+        if let Some(nap) = self.wal.hold_off(now, || self.listener.is_checkpointing()) {
+            return Err(NotCommitted::StandBack(nap));
+        }
         let version = || self.conn.as_ref().and_then(|conn| data_version(conn).ok()).unwrap_or_default();
-        match self.courtesy.stand_back(Instant::now(), version) {
+        match self.courtesy.stand_back(now, version) {
             Some(nap) => {
                 self.counters.stood_back.one();
                 Err(NotCommitted::StandBack(nap))
@@ -265,7 +272,7 @@ impl WriteConnection {
         if self.conn.is_none() {
             let opened = self.opener.open(Purpose::Write);
             self.identity.check()?;
-            self.conn = Some(followed(opened?, &self.changes)?);
+            self.conn = Some(followed(opened?, &self.changes, &mut self.wal)?);
             self.durability = Durability::Full;
         }
         let Some(conn) = &self.conn else { return Err(Error::closed().into()) };
@@ -277,6 +284,7 @@ impl WriteConnection {
             Ok(()) => {
                 self.courtesy.done_waiting();
                 self.changes.clear();
+                self.wal.begins();
                 Ok(now)
             }
             Err(error) if fault::is_busy(&error) => {
@@ -315,8 +323,9 @@ impl WriteConnection {
 }
 
 /// A connection whose changes are counted.
-fn followed(conn: Connection, changes: &Arc<Changes>) -> Result<Connection> {
+fn followed(conn: Connection, changes: &Arc<Changes>, wal: &mut WalLength) -> Result<Connection> {
     changes.follow(&conn).map_err(|e| fault::error("setting the update hook", e))?;
+    wal.follow(&conn).map_err(|e| fault::error("setting the WAL hook", e))?;
     Ok(conn)
 }
 

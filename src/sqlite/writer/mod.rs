@@ -18,6 +18,7 @@ mod leader;
 mod operation;
 mod queue;
 mod room;
+mod wal;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use operation::Waiting;
 pub(crate) use connection::{Commit, CommitListener, WriteConnection};
 pub(crate) use inside::Inside;
 pub(crate) use operation::{Failure, Operation, Tx};
+pub(crate) use room::row_size;
 
 /// The one writer of a bus.
 pub(crate) struct Writer {
@@ -114,6 +116,11 @@ impl Writer {
     /// Tells this writer from others for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this is the thread that leads when nobody else does, so that nothing is written until it goes on.
+    pub(crate) fn is_led_here(&self) -> bool {
+        self.leader.queue.is_led_here()
     }
 
     fn call_leader(&self) {

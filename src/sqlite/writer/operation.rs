@@ -12,6 +12,7 @@ use crate::publish::{Durability, PublishParts};
 use crate::sqlite::tables::events::Appender;
 use crate::sqlite::wake::WakeBits;
 use crate::sqlite::writer::connection::COMMIT_BYTES;
+use crate::sqlite::writer::room::row_size;
 
 /// Something to write.
 pub(crate) trait Operation: Send + 'static {
@@ -132,7 +133,7 @@ impl<'c> Tx<'c> {
     pub(crate) fn append_at(&mut self, event: &PublishParts, time: i64) -> rusqlite::Result<u64> {
         let sequence = self.log.append(event, time)?;
         self.appended.count += 1;
-        self.appended.bytes += event.payload.len();
+        self.appended.bytes += row_size(&event.subject, &event.payload, &event.headers);
         self.appended.bits.add(WakeBits::event(&event.subject));
         if self.hand_over {
             let (subject, payload) = (event.subject.clone(), event.payload.clone());

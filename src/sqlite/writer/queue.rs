@@ -110,6 +110,11 @@ impl Queue {
         }
     }
 
+    pub(crate) fn is_led_here(&self) -> bool {
+        let state = self.state();
+        state.leader.as_ref().is_some_and(|leader| leader.thread().id() == std::thread::current().id())
+    }
+
     /// Takes nothing more, and returns when the thread has finished what there was, if it was ever started.
     pub(crate) fn stop(&self) {
         let leader = {

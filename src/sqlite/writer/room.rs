@@ -9,13 +9,18 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::defaults::DISK_RESERVE;
+use crate::headers::Headers;
 use crate::sqlite::disk;
 use crate::sqlite::tables::file;
+use crate::subject::Subject;
 
 /// Between looks at the disk, while there is more room than all processes write in between.
 const EVERY: Duration = Duration::from_secs(1);
 /// With less, it is looked in each transaction, in which nobody else writes: 256 MiB. A look takes a few microseconds.
 const MUCH: u64 = 256 << 20;
+
+/// A row's numbers, and what its page needs to find it.
+const ROW: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Room {
@@ -64,6 +69,11 @@ impl Room {
         let room = space.available.saturating_sub(owed).saturating_sub(reserve);
         Some(bytes_in(room, free))
     }
+}
+
+/// The bytes that a row takes in the file, with its places in the indexes.
+pub(crate) fn row_size(subject: &Subject, payload: &[u8], headers: &Headers) -> usize {
+    payload.len() + headers.encoded_len() + 2 * subject.as_str().len() + ROW
 }
 
 /// The bytes that find room on the disk: in the WAL at first, and then in the database, whose free pages are used before it

@@ -1,28 +1,27 @@
 //! What processes note of their deliveries, in one file, with times by the clock that they share.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
-/// Notes lines for the test to judge when all is over. Each is one write, and so is there whole, whenever its process is killed.
-pub(super) struct Log(File);
+use crate::lines::{self, Lines};
+
+/// Notes lines for the test to judge when all is over.
+pub(super) struct Log(Lines);
 
 impl Log {
     pub(super) fn open(path: impl AsRef<Path>) -> Self {
-        Self(File::options().append(true).create(true).open(path).unwrap())
+        Self(Lines::open(path))
     }
 
     /// A line `process time what`.
     pub(super) fn note(&self, process: u32, at: u64, what: impl Display) {
-        (&self.0).write_all(format!("{process} {at} {what}\n").as_bytes()).unwrap();
+        self.0.write(format_args!("{process} {at} {what}"));
     }
 
     /// Lines in one write, one for each of these, with the time that it is now.
     pub(super) fn note_all(&self, what: &str, sequences: impl IntoIterator<Item = u64>) {
         let (process, at) = (std::process::id(), now());
-        let line = |sequence: u64| format!("{process} {at} {what} {sequence}\n");
-        (&self.0).write_all(sequences.into_iter().map(line).collect::<String>().as_bytes()).unwrap();
+        self.0.write_all(sequences.into_iter().map(|sequence| format!("{process} {at} {what} {sequence}")));
     }
 }
 
@@ -36,19 +35,16 @@ pub(super) struct Note {
     pub(super) numbers: Vec<u64>,
 }
 
-/// The lines so far, in the order in which they were written.
+/// The whole lines so far, in the order in which they were written.
 pub(super) fn notes(path: impl AsRef<Path>) -> Vec<Note> {
-    let text = std::fs::read_to_string(path).unwrap();
-    // A test that looks while others write may find the beginning of a line.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let note = |line: &str| {
+    let note = |line: &String| {
         let mut words = line.split(' ');
         let mut number = || words.next().unwrap().parse::<u64>().unwrap();
         let (process, at) = (u32::try_from(number()).unwrap(), number());
         let what = words.next().unwrap().to_owned();
         Note { process, at, what, numbers: words.map(|word| word.parse().unwrap()).collect() }
     };
-    whole.lines().map(note).collect()
+    lines::read(path).iter().map(note).collect()
 }
 
 /// Microseconds by the clock that all processes share.

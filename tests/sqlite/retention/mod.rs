@@ -17,6 +17,7 @@ pub(crate) async fn role(words: &[&str]) -> Option<()> {
     match words {
         ["retention-prune", path, name] => counts::publish_and_prune(path, name).await,
         ["retention-consume", path, log] => kept::consume(path, log).await,
+        ["retention-keep", path] => kept::prune(path).await,
         ["retention-open", path] => turns::open(path).await,
         _ => return None,
     }
