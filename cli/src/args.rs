@@ -1,15 +1,18 @@
 //! The command line: its verbs, and the options of them all. Those of a verb are beside what it does.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::address::AddressArgs;
 use crate::backup::BackupArgs;
 use crate::bench::args::BenchArgs;
+use crate::bridge::BridgeArgs;
+use crate::colour;
+use crate::completions::CompletionsArgs;
 use crate::consumer::ConsumerArgs;
 use crate::dead::DeadArgs;
 use crate::doctor::DoctorArgs;
@@ -18,6 +21,7 @@ use crate::export::ExportArgs;
 use crate::failure::Failure;
 use crate::import::ImportArgs;
 use crate::job::JobArgs;
+use crate::migrate::MigrateArgs;
 use crate::peers::PeersArgs;
 use crate::publish::PubArgs;
 use crate::request::RequestArgs;
@@ -26,6 +30,7 @@ use crate::salvage::SalvageArgs;
 use crate::serve::ServeArgs;
 use crate::stats::StatsArgs;
 use crate::subscribe::SubArgs;
+use crate::top::TopArgs;
 
 /// The library that runs, which need not be the one this was built with.
 static VERSION: LazyLock<String> =
@@ -33,17 +38,19 @@ static VERSION: LazyLock<String> =
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed out or nothing there.";
 
-const GLOBAL: &str = "Options of every verb";
+/// Lines of help that are longer are hard to read, however wide the terminal is.
+const WIDEST: usize = 120;
 
-/// A message bus in one SQLite file: any process that opens it can publish and stream, ask and serve.
+pub(crate) const GLOBAL: &str = "Options of every verb";
+
+/// A message bus in one SQLite file: any process that opens it can publish and stream, ask and serve. With --url the same on a
+/// NATS server.
 #[derive(Parser)]
 #[command(name = "rowbus", version = VERSION.as_str(), after_help = EXIT_CODES, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, max_term_width = WIDEST)]
 pub(crate) struct Cli {
-    /// The file; made if there is none
-    #[arg(long, value_name = "FILE", env = "ROWBUS_DB", default_value = "rowbus.db", hide_env_values = true)]
-    #[arg(global = true, help_heading = GLOBAL)]
-    pub(crate) db: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: AddressArgs,
 
     /// Say nothing on standard error but errors
     #[arg(short, long, global = true, help_heading = GLOBAL)]
@@ -70,8 +77,12 @@ pub(crate) enum Verb {
     Import(ImportArgs),
     Salvage(SalvageArgs),
     Stats(StatsArgs),
+    Top(TopArgs),
     Doctor(DoctorArgs),
+    Migrate(MigrateArgs),
+    Bridge(BridgeArgs),
     Bench(BenchArgs),
+    Completions(CompletionsArgs),
 }
 
 /// Reads the command line; what ends here has been said already.
@@ -80,18 +91,21 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
     };
-    let text = error.render().to_string();
+    let text = error.render();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A pager that was closed has seen enough.
+            let text = if colour::is_out_coloured() { text.ansi().to_string() } else { text.to_string() };
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
             Err(ExitCode::SUCCESS)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let is_coloured = colour::is_wanted(&std::io::stderr());
+            let text = if is_coloured { text.ansi().to_string() } else { text.to_string() };
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
             Err(ExitCode::from(2))
         }
-        _ => Err(Failure::usage(in_one_line(&text)).report()),
+        _ => Err(Failure::usage(in_one_line(&text.to_string())).report()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use rowbus::sqlite::{Depth, Diagnosis, Severity, diagnose};
 
+use crate::colour::{self, Painted};
 use crate::escape::Escaped;
 use crate::failure::{Failure, Result};
 use crate::json;
@@ -62,12 +63,22 @@ pub(crate) async fn run(args: DoctorArgs, db: &Path, quiet: bool) -> Result<()> 
 fn write_for_people(out: &mut impl Write, diagnosis: &Diagnosis, quiet: bool) -> io::Result<()> {
     for finding in diagnosis.findings.iter().filter(|finding| !quiet || finding.severity > Severity::Ok) {
         let (severity, check) = (finding.severity, finding.check);
+        let severity = painted(severity);
         writeln!(out, "{severity:<8} {check:<13} {}", Escaped(finding.message.as_bytes()))?;
         if let Some(remedy) = &finding.remedy {
-            writeln!(out, "{:22} -> {}", "", Escaped(remedy.as_bytes()))?;
+            writeln!(out, "{:22} {} {}", "", colour::faint("->"), Escaped(remedy.as_bytes()))?;
         }
     }
     Ok(())
+}
+
+fn painted(severity: Severity) -> Painted<Severity> {
+    match severity {
+        Severity::Ok => colour::good(severity),
+        Severity::Notice => colour::faint(severity),
+        Severity::Warning => colour::odd(severity),
+        _ => colour::bad(severity),
+    }
 }
 
 fn write_json(out: &mut impl Write, diagnosis: &Diagnosis) -> io::Result<()> {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 /// What a duration looks like, for messages about one that does not.
-pub(crate) const LOOKS_LIKE: &str = "a duration has numbers with units, as in 500ms, 10s, 1h30m or 7d";
+const LOOKS_LIKE: &str = "a duration has whole numbers with units, as in 500ms, 10s, 1h30m or 7d";
+
+/// Between two looks at a file, at least: it has better to do.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 const MILLIS_OF: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
@@ -47,9 +50,16 @@ pub(crate) fn written(duration: Duration) -> String {
 /// Reads a duration from the command line; one of nothing is a mistake.
 pub(crate) fn argument(text: &str) -> Result<Duration, String> {
     match parse(text) {
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(LOOKS_LIKE.to_owned()),
+        Some(duration) if duration.is_zero() => Err(format!("{LOOKS_LIKE}, and is more than nothing")),
+        Some(duration) => Ok(duration),
+        None => Err(LOOKS_LIKE.to_owned()),
     }
+}
+
+/// The same between two looks.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = argument(text)?;
+    if interval < SHORTEST { Err(format!("at least {SHORTEST:?}")) } else { Ok(interval) }
 }
 
 #[cfg(test)]
@@ -92,6 +102,10 @@ mod tests {
         ] {
             assert!(parse(text).is_none(), "{text}");
         }
-        assert!(argument("0s").is_err());
+        assert!(
+            argument("0s").unwrap_err().ends_with("as in 500ms, 10s, 1h30m or 7d, and is more than nothing")
+        );
+        assert!(argument("0.2s").unwrap_err().starts_with("a duration has whole numbers"));
+        assert!(interval("99ms").is_err() && interval("100ms").is_ok());
     }
 }

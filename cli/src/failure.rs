@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use rowbus::ErrorKind;
 
+use crate::colour::bad_on_stderr;
 use crate::escape::Escaped;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -49,9 +50,10 @@ impl Failure {
 impl From<rowbus::Error> for Failure {
     fn from(error: rowbus::Error) -> Self {
         match error.kind() {
-            ErrorKind::InvalidSubject | ErrorKind::InvalidHeader | ErrorKind::InvalidOption => {
-                Self::usage(error.to_string())
-            }
+            ErrorKind::InvalidSubject
+            | ErrorKind::InvalidHeader
+            | ErrorKind::InvalidOption
+            | ErrorKind::Unsupported => Self::usage(error.to_string()),
             ErrorKind::RequestTimeout | ErrorKind::NoResponders | ErrorKind::NotFound => {
                 Self::nothing_there(error.to_string())
             }
@@ -67,5 +69,6 @@ impl From<rowbus::Error> for Failure {
 /// Says on standard error what went wrong without ending the command.
 pub(crate) fn line(message: &str) {
     // Where standard error is gone, the exit code is what is left to tell.
-    let _ = writeln!(std::io::stderr().lock(), "rowbus: {}", Escaped(message.as_bytes()));
+    let _ =
+        writeln!(std::io::stderr().lock(), "{} {}", bad_on_stderr("rowbus:"), Escaped(message.as_bytes()));
 }

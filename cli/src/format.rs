@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use rowbus::{Headers, Message};
 
+use crate::colour;
 use crate::escape::Escaped;
 use crate::json;
 use crate::start::rfc3339;
@@ -13,7 +14,10 @@ use crate::time::write_time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     People,
+    /// The bodies, each with a newline behind it.
     Raw,
+    /// The bodies, each with a NUL behind it.
+    Null,
     Json,
 }
 
@@ -25,6 +29,11 @@ impl Format {
             (_, true) => Self::Json,
             _ => Self::People,
         }
+    }
+
+    /// The same with `--null`, which says of the bodies how they end.
+    pub(crate) fn with_null(raw: bool, null: bool, json: bool) -> Self {
+        if null { Self::Null } else { Self::of(raw, json) }
     }
 
     pub(crate) fn write(self, out: &mut impl Write, message: &Message) -> io::Result<()> {
@@ -48,18 +57,28 @@ impl Format {
                 out.write_all(message.payload())?;
                 out.write_all(b"\n")
             }
+            Self::Null => {
+                out.write_all(message.payload())?;
+                out.write_all(b"\0")
+            }
             Self::Json => write_json(out, message, attempt),
         }
     }
 }
 
 fn write_for_people(out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
-    let (sequence, time) = (message.sequence(), rfc3339(message.time()));
+    let time = rfc3339(message.time());
+    let sequence = match message.sequence() {
+        // No log has numbered it.
+        0 => "-".to_owned(),
+        sequence => sequence.to_string(),
+    };
     let (subject, body) = (Escaped(message.subject().as_bytes()), Escaped(message.payload()));
-    writeln!(out, "{sequence}  {time}  {subject}  {body}")?;
+    let (sequence, time) = (colour::faint(sequence), colour::faint(time));
+    writeln!(out, "{sequence}  {time}  {}  {body}", colour::subject(subject))?;
     // In parentheses, since no header can look like that.
     if let Some(attempt @ 2..) = attempt {
-        writeln!(out, "    (redelivered, attempt {attempt})")?;
+        writeln!(out, "    {}", colour::odd(format!("(redelivered, attempt {attempt})")))?;
     }
     write_headers(out, message.headers())
 }
@@ -67,13 +86,15 @@ fn write_for_people(out: &mut impl Write, message: &Message, attempt: Option<u32
 /// A line for each header, below what it belongs to.
 pub(crate) fn write_headers(out: &mut impl Write, headers: &Headers) -> io::Result<()> {
     for (name, value) in headers.iter() {
-        writeln!(out, "    {name}: {}", Escaped(value.as_bytes()))?;
+        writeln!(out, "    {} {}", colour::faint(format!("{name}:")), Escaped(value.as_bytes()))?;
     }
     Ok(())
 }
 
 fn write_json(out: &mut impl Write, message: &Message, attempt: Option<u32>) -> io::Result<()> {
-    write!(out, "{{\"sequence\":{},\"subject\":", message.sequence())?;
+    out.write_all(b"{\"sequence\":")?;
+    json::sequence(out, message.sequence())?;
+    out.write_all(b",\"subject\":")?;
     json::string(out, message.subject())?;
     write_time(out, message)?;
     if let Some(attempt) = attempt {
@@ -122,6 +143,12 @@ mod tests {
         let expected =
             "17  2026-11-23T07:05:00.123Z  orders.created  one\\u{1b}[2J\\n\n    A: 1\n    B: \\u{7}\n";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn bodies_are_told_apart_by_what_they_cannot_hold() {
+        assert_eq!(written(Format::Raw, b"one\ntwo", &[("A", "1")]), "one\ntwo\n");
+        assert_eq!(written(Format::Null, b"one\ntwo", &[("A", "1")]), "one\ntwo\0");
     }
 
     #[test]

@@ -37,3 +37,11 @@ pub(crate) fn data(out: &mut impl Write, data: &[u8]) -> io::Result<()> {
         Err(_) => write!(out, ",\"data_base64\":\"{}\"", BASE64_STANDARD.encode(data)),
     }
 }
+
+/// The number of a message; `null` of one that no log has numbered.
+pub(crate) fn sequence(out: &mut impl Write, sequence: u64) -> io::Result<()> {
+    match sequence {
+        0 => out.write_all(b"null"),
+        sequence => write!(out, "{sequence}"),
+    }
+}

@@ -6,6 +6,7 @@ use clap::Args;
 use rowbus::SqliteBus;
 use rowbus::sqlite::Peer;
 
+use crate::colour;
 use crate::escape::Escaped;
 use crate::failure::{Failure, Result};
 use crate::start::rfc3339;
@@ -32,7 +33,7 @@ pub(crate) async fn run(bus: &SqliteBus, args: PeersArgs, status: &Status) -> Re
     // This command has the file open as well, and is not what was asked for.
     let others: Vec<_> = bus.peers().await?.into_iter().filter(|peer| !peer.is_self).collect();
     if others.is_empty() {
-        return Err(Failure::nothing_there(format!("nobody else has it open: {}", status.file())));
+        return Err(Failure::nothing_there(format!("nobody else has it open: {}", status.bus())));
     }
     let mut out = Output::new();
     let written =
@@ -46,7 +47,8 @@ pub(crate) async fn run(bus: &SqliteBus, args: PeersArgs, status: &Status) -> Re
 fn write_table(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     let names: Vec<_> = peers.iter().map(|peer| Escaped(peer.name.as_bytes()).to_string()).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("NAME".len());
-    writeln!(out, "{:<width$}  {:>10}  {:<10}  {:<24}  SERVES", "NAME", "PID", "VERSION", "SINCE")?;
+    let head = format!("{:<width$}  {:>10}  {:<10}  {:<24}  SERVES", "NAME", "PID", "VERSION", "SINCE");
+    writeln!(out, "{}", colour::head(head))?;
     for (peer, name) in peers.iter().zip(names) {
         let (version, since) = (Escaped(peer.version.as_bytes()).to_string(), rfc3339(peer.since));
         let line =

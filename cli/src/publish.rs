@@ -4,10 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::Args;
-use rowbus::{Headers, MessengerExt, PubAck, Publish, SqliteBus, Subject, defaults};
+use futures_util::future::join_all;
+use rowbus::{Error, Headers, Messenger, MessengerExt, PubAck, Publish, Subject, defaults};
+use tokio::task::unconstrained;
 
 use crate::content::{self, HeaderArgs, SendOn};
 use crate::failure::{Failure, Result};
+use crate::json;
+use crate::signals::{STOPPED, Stop};
 use crate::status::Status;
 use crate::stdin;
 use crate::stdout::Output;
@@ -20,7 +24,8 @@ Examples:
 
 /// Publish a message, or each line of standard input as one
 ///
-/// A message is acknowledged when it would survive a power cut.
+/// A message is acknowledged when it would survive a power cut; on a NATS server, when the server has passed it on to whoever
+/// listens, and nobody keeps it.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PubArgs {
@@ -98,8 +103,8 @@ impl Task {
     }
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
-    let mut publisher = Publisher { bus, acks: task.json.then(Output::new), done: Done::default() };
+pub(crate) async fn run(bus: &dyn Messenger, task: Task, stop: &Stop, status: &Status) -> Result<()> {
+    let mut publisher = Publisher { bus, stop, acks: task.json.then(Output::new), done: Done::default() };
     let outcome = match &task.source {
         Source::Message(message, count) => publisher.repeat(message, *count).await,
         Source::Lines => publisher.lines(&task).await,
@@ -118,15 +123,22 @@ pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<
 }
 
 struct Publisher<'a> {
-    bus: &'a SqliteBus,
+    bus: &'a dyn Messenger,
+    stop: &'a Stop,
     acks: Option<Output>,
     done: Done,
 }
+
+/// Said where the bus had something that it has not acknowledged.
+const UNKNOWN: &str = "told to stop before it was known whether what was under way is published";
 
 impl Publisher<'_> {
     async fn repeat(&mut self, message: &Publish, count: u64) -> Result<()> {
         let mut left = count;
         while left > 0 {
+            if self.stop.is_told() {
+                return Err(Failure::failed(STOPPED));
+            }
             let batch = left.min(defaults::BATCH as u64);
             self.publish((0..batch).map(|_| message.clone()).collect()).await?;
             left -= batch;
@@ -139,7 +151,7 @@ impl Publisher<'_> {
     async fn lines(&mut self, task: &Task) -> Result<()> {
         let limit = defaults::MAX_PAYLOAD.saturating_sub(task.headers.encoded_len());
         let mut input = stdin::lines(limit)?;
-        while let Some(group) = input.recv().await {
+        while let Some(group) = self.stop.unless_told(input.recv()).await? {
             let mut lines = group?.into_iter().map(|line| task.message(line)).peekable();
             while lines.peek().is_some() {
                 self.publish(lines.by_ref().take(defaults::BATCH).collect()).await?;
@@ -149,7 +161,9 @@ impl Publisher<'_> {
     }
 
     async fn publish(&mut self, batch: Vec<Publish>) -> Result<()> {
-        let acks = self.bus.publish_all(batch).await?;
+        // What is dropped under way is published as a whole or not at all, and nothing says which.
+        let sent = self.stop.unless_told(send(self.bus, batch)).await;
+        let (acks, failed) = sent.map_err(|_| Failure::failed(UNKNOWN))?;
         self.done.add(&acks);
         if let Some(out) = &mut self.acks
             && !(out.write(|out| write_acks(out, &acks))? && out.flush()?)
@@ -157,13 +171,36 @@ impl Publisher<'_> {
             // Whoever asked for acknowledgements and left would never know what of the rest was published.
             return Err(Failure::failed("nobody reads the acknowledgements any more"));
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Publishes all of them, in one step where the bus can. Else they are on their way one behind the other, and those behind one that
+/// fails may be published.
+async fn send(bus: &dyn Messenger, batch: Vec<Publish>) -> (Vec<PubAck>, Option<Error>) {
+    if bus.capabilities().atomic_batches {
+        return match bus.publish_all(batch).await {
+            Ok(acks) => (acks, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+    }
+    let (mut acks, mut failed) = (Vec::new(), None);
+    // A task that has had its share of time is put back, and those of a crowd would go on in another order.
+    let sending = batch.into_iter().map(|message| unconstrained(bus.send(message)));
+    for sent in join_all(sending).await {
+        match sent {
+            Ok(ack) => acks.push(ack),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    (acks, failed)
 }
 
 fn write_acks(out: &mut impl Write, acks: &[PubAck]) -> io::Result<()> {
     for ack in acks {
-        writeln!(out, "{{\"sequence\":{},\"duplicate\":{}}}", ack.sequence, ack.duplicate)?;
+        out.write_all(b"{\"sequence\":")?;
+        json::sequence(out, ack.sequence)?;
+        writeln!(out, ",\"duplicate\":{}}}", ack.duplicate)?;
     }
     Ok(())
 }
@@ -199,6 +236,9 @@ impl Done {
                 format!("published 0 messages to {subject} (duplicate of sequence {sequence})")
             }
             (0, None) => format!("published 0 messages to {subject}"),
+            // No log has given them a number.
+            (1, _) if self.last == 0 => format!("published 1 message to {subject}"),
+            (many, _) if self.last == 0 => format!("published {many} messages to {subject}"),
             (1, _) => format!("published 1 message to {subject} (sequence {})", self.first),
             (many, _) => {
                 format!("published {many} messages to {subject} (sequence {} to {})", self.first, self.last)

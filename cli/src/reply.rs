@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 use clap::Args;
 use rowbus::{Error, ErrorKind, Replies, Reply};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::escape::Escaped;
 use crate::failure::{Failure, Result};
 use crate::format::{Format, write_headers};
 use crate::json;
+use crate::signals::Stop;
 use crate::stdout::{self, Output};
 use crate::wait;
 
@@ -66,7 +66,7 @@ impl Printer {
     pub(crate) async fn follow(
         &mut self,
         mut replies: Replies,
-        stop: &mut oneshot::Receiver<()>,
+        stop: &Stop,
         deadline: Option<Instant>,
     ) -> Result<Option<Cut>> {
         // Without parts it is one reply, and who asked for it may have wanted what is done for it and no more.
@@ -81,7 +81,7 @@ impl Printer {
         loop {
             let reply = tokio::select! {
                 biased;
-                _ = &mut *stop => return Ok(Some(Cut::Stopped)),
+                () = stop.told() => return Ok(Some(Cut::Stopped)),
                 () = &mut gone => return Ok(None),
                 reply = replies.next() => reply,
                 () = wait::until(deadline) => return Ok(Some(Cut::TimeIsUp)),
@@ -130,7 +130,7 @@ fn is_shown(reply: &Reply, format: Format, parts: bool) -> bool {
 fn write_reply(out: &mut impl Write, reply: &Reply, format: Format, parts: bool) -> io::Result<()> {
     match format {
         Format::People => write_for_people(out, reply),
-        Format::Raw => {
+        Format::Raw | Format::Null => {
             out.write_all(reply.payload())?;
             if parts { out.write_all(b"\n") } else { Ok(()) }
         }

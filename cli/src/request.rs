@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use rowbus::{Messenger, Request, SqliteBus, Subject};
+use rowbus::{Messenger, Request, Subject};
 
 use crate::content::{self, HeaderArgs};
 use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::reply::{Cut, PrintArgs, Printer};
-use crate::signals;
+use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,21 +70,21 @@ impl RequestArgs {
     }
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, task: Task, stop: &Stop) -> Result<()> {
     let Task { request, mut printer } = task;
     let stopped = || "told to stop before the reply had come".to_owned();
-    let mut stop = signals::stop(stopped)?;
+    stop.or_leave(stopped);
     if printer.wants_parts() {
         let replies = bus.call_stream(request).await?;
         // The timeout is the request's own.
-        return match printer.follow(replies, &mut stop, None).await? {
+        return match printer.follow(replies, stop, None).await? {
             None => Ok(()),
             Some(Cut::Stopped | Cut::TimeIsUp) => Err(Failure::failed(stopped())),
         };
     }
     tokio::select! {
         biased;
-        _ = &mut stop => Err(Failure::failed(stopped())),
+        () = stop.told() => Err(Failure::failed(stopped())),
         reply = bus.call(request) => match reply {
             // Whoever left without reading it has had the work done.
             Ok(reply) => printer.write(&reply).map(|_| ()),

@@ -1,7 +1,6 @@
 //! What is told on standard error while all is well.
 
 use std::io::Write;
-use std::path::Path;
 
 use crate::escape::Escaped;
 
@@ -9,12 +8,12 @@ use crate::escape::Escaped;
 #[derive(Clone)]
 pub(crate) struct Status {
     quiet: bool,
-    file: String,
+    bus: String,
 }
 
 impl Status {
-    pub(crate) fn new(quiet: bool, file: &Path) -> Self {
-        Self { quiet, file: file.display().to_string() }
+    pub(crate) fn new(quiet: bool, bus: impl Into<String>) -> Self {
+        Self { quiet, bus: bus.into() }
     }
 
     /// Whether nothing is to be told.
@@ -22,9 +21,9 @@ impl Status {
         self.quiet
     }
 
-    /// The file as the user named it.
-    pub(crate) fn file(&self) -> &str {
-        &self.file
+    /// The bus as the user named it: a file or a server.
+    pub(crate) fn bus(&self) -> &str {
+        &self.bus
     }
 
     pub(crate) fn say(&self, line: &str) {

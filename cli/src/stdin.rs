@@ -5,14 +5,26 @@ use std::io::{self, ErrorKind, Read};
 use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Result};
+use crate::stdout::is_stand_in;
 
 /// Bytes taken at once; a pipe holds as much on most systems.
 const CHUNK: usize = 64 << 10;
 /// Chunks read ahead of what has been published: enough to read while the disk works, and little to lose.
 const AHEAD: usize = 2;
 
+/// Fails where standard input was closed, which would be taken for an empty one.
+pub(crate) fn must_be_open() -> Result<()> {
+    if is_stand_in(io::stdin()) {
+        return Err(Failure::usage(
+            "standard input is closed, or /dev/null opened for writing as well; say '' for an empty body",
+        ));
+    }
+    Ok(())
+}
+
 /// Standard input to its end, as one body of at most `limit` bytes.
 pub(crate) fn whole(limit: usize) -> Result<Vec<u8>> {
+    must_be_open()?;
     let mut body = Vec::new();
     // One byte more tells what is too large, without reading what may never end.
     io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut body).map_err(unreadable)?;
@@ -26,6 +38,7 @@ pub(crate) fn whole(limit: usize) -> Result<Vec<u8>> {
 
 /// The lines of standard input as they come, in groups that were there together. Ends after a failure.
 pub(crate) fn lines(limit: usize) -> Result<mpsc::Receiver<Result<Vec<Vec<u8>>>>> {
+    must_be_open()?;
     let (send, receive) = mpsc::channel(AHEAD);
     // A thread of its own: a read from a terminal may never return, and nothing must wait for it at the end.
     let reader = move || {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use rowbus::{Durability, defaults};
 
 use crate::bench::clock;
@@ -18,13 +18,18 @@ const EXAMPLES: &str = "\
 Examples:
   rowbus bench pub --publishers 16
   rowbus bench sub --db /mnt/usb/any.db
+  rowbus bench queue --compare raw
+  rowbus bench rpc --url nats://127.0.0.1:4222
   rowbus bench latency --relaxed --json";
 
-/// Measure a bus on this disk
+/// Measure a bus on this disk, or on a server
 ///
 /// The bus is a new one, in a folder of its own beside the file that --db names: in the current folder if nothing is
 /// said, or inside of a folder that --db names. That file itself is neither read nor written, and the folder is removed
 /// at the end, also after Ctrl-C; only a process that is killed leaves it, by the name rowbus-bench-….
+///
+/// With --url it is the bus on that server, and the messages are on a subject that nobody else has, rowbus.bench.…; what goes into a
+/// stream of JetStream stays there.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
@@ -38,7 +43,19 @@ pub(crate) enum What {
     Measure(Measure),
     /// The second process of `bench latency`
     #[command(hide = true)]
-    Receive,
+    Receive(SecondArgs),
+    /// The second process of `bench rpc`
+    #[command(hide = true)]
+    Answer(SecondArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct SecondArgs {
+    pub(crate) subject: String,
+
+    /// On bare SQLite
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Subcommand)]
@@ -46,12 +63,36 @@ pub(crate) enum Measure {
     Pub(PubArgs),
     Sub(SubArgs),
     Latency(LatencyArgs),
+    Rpc(RpcArgs),
+    Queue(QueueArgs),
+}
+
+impl Measure {
+    pub(crate) fn output(&self) -> &Output {
+        match self {
+            Self::Pub(args) => &args.output,
+            Self::Sub(args) => &args.output,
+            Self::Latency(args) => &args.output,
+            Self::Rpc(args) => &args.output,
+            Self::Queue(args) => &args.output,
+        }
+    }
+
+    /// What is waited for at a commit. A log is filled, and requests are made, without waiting for the disk.
+    pub(crate) fn durability(&self) -> Durability {
+        match self {
+            Self::Pub(args) => args.level.durability(),
+            Self::Latency(args) => args.level.durability(),
+            Self::Queue(args) => args.level.durability(),
+            Self::Sub(_) | Self::Rpc(_) => Durability::Relaxed,
+        }
+    }
 }
 
 const PUB_EXAMPLES: &str = "\
 Examples:
   rowbus bench pub
-  rowbus bench pub --messages 100000 --publishers 256
+  rowbus bench pub --messages 100000 --publishers 256 --compare raw
   rowbus bench pub --size 4096 --relaxed --json | jq .p99_us";
 
 /// Measure publishing: how many messages a second, and how long each waits for its acknowledgement
@@ -78,6 +119,13 @@ pub(crate) struct PubArgs {
 
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+impl PubArgs {
+    /// More publishers than messages would have nothing to do.
+    pub(crate) fn publishers(&self) -> u64 {
+        self.publishers.min(self.messages)
+    }
 }
 
 const SUB_EXAMPLES: &str = "\
@@ -139,6 +187,74 @@ pub(crate) struct LatencyArgs {
     pub(crate) output: Output,
 }
 
+const RPC_EXAMPLES: &str = "\
+Examples:
+  rowbus bench rpc
+  rowbus bench rpc --callers 64 --messages 20000
+  rowbus bench rpc --compare raw --json | jq .ratio";
+
+/// Measure requests: how long one takes to another process and back, and how many a second
+///
+/// Each caller makes its next request when the last one is answered, by a second process that this one starts and that gives back
+/// what it gets. A request does not wait for the disk. The bus is in a new folder beside --db, which is removed at the end.
+#[derive(Args)]
+#[command(after_help = RPC_EXAMPLES)]
+pub(crate) struct RpcArgs {
+    /// How many requests to make
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=MESSAGES))]
+    pub(crate) messages: u64,
+
+    /// Bytes of each payload, both ways
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = value_parser!(u32).range(0..=PAYLOAD))]
+    pub(crate) size: u32,
+
+    /// How many ask at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=PUBLISHERS))]
+    callers: u64,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+impl RpcArgs {
+    /// More callers than requests would have nothing to do.
+    pub(crate) fn callers(&self) -> u64 {
+        self.callers.min(self.messages)
+    }
+}
+
+const QUEUE_EXAMPLES: &str = "\
+Examples:
+  rowbus bench queue
+  rowbus bench queue --workers 128 --messages 50000
+  rowbus bench queue --relaxed --compare raw";
+
+/// Measure jobs: how many that wait are done in a second
+///
+/// The queue is filled first. Then so many workers take the jobs and complete them, which takes two transactions for each unless
+/// they share them. The bus is in a new folder beside --db, which is removed at the end.
+#[derive(Args)]
+#[command(after_help = QUEUE_EXAMPLES)]
+pub(crate) struct QueueArgs {
+    /// How many jobs to do
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = value_parser!(u64).range(1..=MESSAGES))]
+    pub(crate) messages: u64,
+
+    /// Bytes of each payload
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = value_parser!(u32).range(0..=PAYLOAD))]
+    pub(crate) size: u32,
+
+    /// How many are done at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=PUBLISHERS))]
+    pub(crate) workers: u64,
+
+    #[command(flatten)]
+    pub(crate) level: Level,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Args)]
 pub(crate) struct Level {
     /// Do not wait for the disk (synchronous NORMAL instead of FULL)
@@ -157,4 +273,15 @@ pub(crate) struct Output {
     /// Write the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Do the same work on bare SQLite as well, and say how fast the bus is beside it
+    #[arg(long, value_name = "WITH")]
+    pub(crate) compare: Option<Compare>,
+}
+
+/// What a bus is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compare {
+    /// One connection and a table, at the same level of `synchronous`; another process polls each millisecond
+    Raw,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::address::Address;
 use crate::failure::{Failure, Result};
 
 /// What the names of the folders begin with, so that whoever finds one after a power cut knows whose it was.
@@ -39,6 +40,16 @@ impl Place {
     /// The file of the bus.
     pub(crate) fn db(&self) -> PathBuf {
         self.folder.path().join("bus.db")
+    }
+
+    /// The file of bare SQLite that the bus is compared with.
+    pub(crate) fn raw(&self) -> PathBuf {
+        self.folder.path().join("raw.db")
+    }
+
+    /// The same for the second process.
+    pub(crate) fn raw_address(&self) -> Address {
+        Address::File { path: self.raw(), url: None }
     }
 
     /// Removes the folder, with the bus in it.

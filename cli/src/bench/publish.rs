@@ -4,29 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rowbus::{Messenger, Publish, SqliteBus};
+use rowbus::{Messenger, Publish};
 use tokio::task::JoinSet;
 
-use crate::bench::SUBJECT;
 use crate::bench::args::PubArgs;
 use crate::bench::clock::nanos;
-use crate::bench::percentiles::Percentiles;
+use crate::bench::measured::Measured;
 use crate::bench::progress::Progress;
-use crate::bench::report::Report;
+use crate::bench::site::Site;
 use crate::failure::{Failure, Result};
-use crate::status::Status;
 
-pub(crate) async fn run(bus: &SqliteBus, args: PubArgs, status: &Status) -> Result<Report> {
-    let message = Publish::new(SUBJECT, vec![b'x'; args.size as usize]);
-    // More publishers than messages would have nothing to do.
-    let publishers = args.publishers.min(args.messages);
+pub(crate) async fn run(site: &Site, args: &PubArgs, progress: Progress) -> Result<Measured> {
+    let message = Publish::new(&*site.subject, vec![b'x'; args.size as usize]);
     let taken = Arc::new(AtomicU64::new(0));
-    let progress = Progress::new(status, "publishing", args.messages)?;
     let mut tasks = JoinSet::new();
     let began = Instant::now();
-    for _ in 0..publishers {
+    for _ in 0..args.publishers() {
         let publisher = Publisher {
-            bus: bus.clone(),
+            bus: Arc::clone(&site.bus),
             message: message.clone(),
             messages: args.messages,
             taken: Arc::clone(&taken),
@@ -38,22 +33,12 @@ pub(crate) async fn run(bus: &SqliteBus, args: PubArgs, status: &Status) -> Resu
     while let Some(ended) = tasks.join_next().await {
         times.extend(ended.map_err(|error| Failure::failed(format!("a publisher ended: {error}")))??);
     }
-    let elapsed = began.elapsed();
-    Ok(Report {
-        work: "pub",
-        messages: args.messages,
-        size: args.size,
-        publishers: Some(publishers),
-        durability: args.level.durability(),
-        delivery: None,
-        elapsed: Some(elapsed),
-        latency: Percentiles::of(times),
-    })
+    Ok(Measured::of(Some(began.elapsed()), times))
 }
 
 /// One of those that publish at once.
 struct Publisher {
-    bus: SqliteBus,
+    bus: Arc<dyn Messenger>,
     message: Publish,
     /// How many all of them publish, and how many they have begun with.
     messages: u64,

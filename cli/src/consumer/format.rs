@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rowbus::{AckPolicy, ConsumerInfo, ConsumerSettings};
 
+use crate::colour;
 use crate::duration::written;
 use crate::escape::Escaped;
 use crate::failures::{self, write_failures};
@@ -34,7 +35,7 @@ pub(super) fn pending(info: &ConsumerInfo) -> String {
 
 /// A line for each fact.
 pub(super) fn write_for_people(out: &mut impl Write, info: &ConsumerInfo) -> io::Result<()> {
-    let mut line = |name: &str, value: &str| writeln!(out, "{name:<WIDTH$}{value}");
+    let mut line = |name: &str, value: &str| writeln!(out, "{:<WIDTH$}{value}", colour::faint(name));
     let settings = &info.settings;
     let filters: Vec<_> = settings.filters.iter().map(|filter| filter.as_str()).collect();
     line("name", &Escaped(info.name.as_bytes()).to_string())?;

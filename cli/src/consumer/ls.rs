@@ -29,7 +29,7 @@ pub(super) struct LsArgs {
 pub(super) async fn run(bus: &dyn Durable, args: LsArgs, status: &Status) -> Result<()> {
     let consumers = bus.consumers().await?;
     if consumers.is_empty() {
-        return Err(Failure::nothing_there(format!("no consumers: {}", status.file())));
+        return Err(Failure::nothing_there(format!("no consumers: {}", status.bus())));
     }
     let mut out = Output::new();
     let written = out.write(|out| match args.json {

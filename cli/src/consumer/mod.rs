@@ -7,7 +7,7 @@ mod ls;
 mod table;
 
 use clap::{Args, Subcommand};
-use rowbus::{Messenger, SqliteBus};
+use rowbus::Messenger;
 
 use crate::consumer::change::{NameArgs, SeekArgs};
 use crate::consumer::info::InfoArgs;
@@ -55,7 +55,7 @@ enum What {
     Resume(NameArgs),
 }
 
-pub(crate) async fn run(bus: &SqliteBus, args: ConsumerArgs, status: &Status) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, args: ConsumerArgs, status: &Status) -> Result<()> {
     let bus = bus.as_durable()?;
     match args.what {
         What::Ls(args) => ls::run(&*bus, args, status).await,

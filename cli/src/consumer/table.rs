@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use rowbus::ConsumerInfo;
 
+use crate::colour;
 use crate::consumer::format::{pending, state};
 use crate::escape::Escaped;
 
@@ -22,11 +23,15 @@ pub(crate) fn write_table(out: &mut impl Write, consumers: &[ConsumerInfo]) -> i
     let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     });
-    for row in &rows {
+    for (at, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
             if NUMBERS.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        let line = cells.collect::<Vec<_>>().join("  ");
+        match at {
+            0 => writeln!(out, "{}", colour::head(line.trim_end()))?,
+            _ => writeln!(out, "{}", line.trim_end())?,
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use rowbus::{DeadLetter, DeadSource};
 
+use crate::colour;
 use crate::escape::Escaped;
 use crate::failures::{self, write_failures};
 use crate::format::write_headers;
@@ -14,6 +15,7 @@ use crate::start::rfc3339;
 pub(super) fn write_line(out: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
     let (id, time, attempts) = (letter.id, rfc3339(letter.died_at), letter.attempts);
     let (subject, reason) = (Escaped(letter.subject.as_bytes()), Escaped(letter.reason.as_bytes()));
+    let (id, time, subject) = (colour::faint(id), colour::faint(time), colour::subject(subject));
     write!(out, "{id}  {time}  {subject}  {reason} after {attempts} ")?;
     match &letter.source {
         DeadSource::Event { consumer, sequence, .. } => {

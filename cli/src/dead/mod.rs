@@ -6,7 +6,7 @@ mod requeue;
 mod show;
 
 use clap::{Args, Subcommand};
-use rowbus::{Messenger, SqliteBus};
+use rowbus::Messenger;
 
 pub(crate) use crate::dead::format::write_json;
 use crate::dead::ls::LsArgs;
@@ -60,7 +60,7 @@ impl DeadArgs {
     }
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, task: Task, status: &Status) -> Result<()> {
     let bus = bus.as_durable()?;
     match task {
         Task::Ls(task) => ls::run(&*bus, task).await,

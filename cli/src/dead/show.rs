@@ -40,7 +40,7 @@ pub(super) async fn run(bus: &dyn Durable, args: ShowArgs) -> Result<()> {
     let written = out.write(|out| match Format::of(args.raw, args.json) {
         Format::People => write_for_people(out, letter),
         Format::Json => write_json(out, letter),
-        Format::Raw => out.write_all(&letter.payload),
+        Format::Raw | Format::Null => out.write_all(&letter.payload),
     })?;
     if written {
         out.flush()?;

@@ -5,12 +5,13 @@ pub(crate) mod args;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rowbus::{Durable, DurableExt, Job, JobHandle, JobId, Messenger, SqliteBus, Subject, defaults};
+use rowbus::{Durable, DurableExt, Job, JobHandle, JobId, Messenger, Subject, defaults};
 
 use crate::enqueue::args::Template;
 use crate::failure::{Failure, Result};
 use crate::format::Format;
 use crate::reply::Printer;
+use crate::signals::Stop;
 use crate::status::Status;
 use crate::stdout::Output;
 use crate::wait::Wait;
@@ -30,9 +31,10 @@ enum Source {
     Lines,
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, task: Task, stop: &Stop, status: &Status) -> Result<()> {
     let Task { template, source, json } = task;
-    let mut enqueuer = Enqueuer { bus: bus.as_durable()?, out: Output::new(), json, done: Done::default() };
+    let mut enqueuer =
+        Enqueuer { bus: bus.as_durable()?, stop, out: Output::new(), json, done: Done::default() };
     let enqueued = match source {
         Source::Job(job, wait) => enqueuer.submit(vec![*job]).await.map(|mut jobs| jobs.pop().zip(wait)),
         Source::Lines => enqueuer.lines(&template).await.map(|()| None),
@@ -43,7 +45,7 @@ pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<
             status.say(&done.tell(&template.subject));
             let Some((handle, wait)) = awaited else { return Ok(()) };
             let printer = Printer::of_last(out, Format::of(false, json));
-            job::reply::wait_for(handle.replies().await?, handle.id(), wait, printer).await
+            job::reply::wait_for(handle.replies().await?, handle.id(), wait, printer, stop).await
         }
         Err(failure) if done.jobs > 0 => {
             Err(failure.after(&format!("before it: {}", done.tell(&template.subject))))
@@ -52,19 +54,23 @@ pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<
     }
 }
 
-struct Enqueuer {
+struct Enqueuer<'a> {
     bus: Arc<dyn Durable>,
+    stop: &'a Stop,
     out: Output,
     json: bool,
     done: Done,
 }
 
-impl Enqueuer {
+/// Said where the bus had something that it has not acknowledged.
+const UNKNOWN: &str = "told to stop before it was known whether what was under way is enqueued";
+
+impl Enqueuer<'_> {
     /// Enqueues what is there and does not wait for more, as `pub` publishes it.
     async fn lines(&mut self, template: &Template) -> Result<()> {
         let limit = defaults::MAX_PAYLOAD.saturating_sub(template.headers.encoded_len());
         let mut input = stdin::lines(limit)?;
-        while let Some(group) = input.recv().await {
+        while let Some(group) = self.stop.unless_told(input.recv()).await? {
             let mut lines = group?.into_iter().map(|line| template.job(line)).peekable();
             while lines.peek().is_some() {
                 self.submit(lines.by_ref().take(defaults::BATCH).collect()).await?;
@@ -74,7 +80,9 @@ impl Enqueuer {
     }
 
     async fn submit(&mut self, batch: Vec<Job>) -> Result<Vec<JobHandle>> {
-        let jobs = self.bus.enqueue_all(batch).await?;
+        // What is dropped under way is enqueued as a whole or not at all, and nothing says which.
+        let submitted = self.stop.unless_told(self.bus.enqueue_all(batch)).await;
+        let jobs = submitted.map_err(|_| Failure::failed(UNKNOWN))??;
         self.done.add(&jobs);
         let json = self.json;
         if self.out.write(|out| write_ids(out, &jobs, json))? && self.out.flush()? {

@@ -14,6 +14,9 @@ pub(super) struct Redactor {
     key: RandomState,
 }
 
+/// Reasons that quote nobody.
+const REASONS: [&str; 4] = ["failed", "exhausted", "expired", "salvaged"];
+
 impl Redactor {
     pub(super) fn new() -> Self {
         Self { key: RandomState::new() }
@@ -50,8 +53,11 @@ impl Redactor {
         writeln!(out, ",\"bytes\":{},\"hash\":\"{}\"}}", payload.len(), self.hash(payload))
     }
 
-    /// Handlers quote what they were given, so what they said goes as well.
+    /// Handlers quote what they were given, so what they said goes as well, the reason too unless it is one of the bus's words.
     pub(super) fn redact(&self, letter: &mut DeadLetter) {
+        if !REASONS.contains(&&*letter.reason) {
+            letter.reason = self.redacted(letter.reason.as_bytes());
+        }
         letter.payload = self.redacted(&letter.payload).into_bytes().into();
         letter.headers = self.headers(&letter.headers);
         for failure in &mut letter.failures {

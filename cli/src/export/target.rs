@@ -2,7 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use rowbus::sqlite::Unfinished;
 
 use crate::failure::{Failure, Result};
 use crate::stdout::Output;
@@ -12,11 +14,10 @@ pub(super) enum Target {
     File(NewFile),
 }
 
-/// A file in the making, with a name that says so; removed if it is dropped before its end.
+/// A file in the making, removed if it is dropped before its end.
 pub(super) struct NewFile {
     out: BufWriter<File>,
-    path: PathBuf,
-    wanted: PathBuf,
+    unfinished: Unfinished,
 }
 
 impl Target {
@@ -31,54 +32,46 @@ impl Target {
     pub(super) fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool> {
         match self {
             Self::Pipe(out) => out.write(|out| write(out)),
-            Self::File(file) => {
-                write(&mut file.out).map(|()| true).map_err(|error| failed(&file.wanted, &error))
-            }
+            Self::File(file) => file.write(write).map(|()| true),
         }
     }
 
-    pub(super) fn finish(self) -> Result<()> {
+    /// What was written so far goes to whoever reads it; a file that is not whole goes.
+    pub(super) fn give_up(self) -> Result<()> {
         match self {
             Self::Pipe(mut out) => out.flush().map(|_| ()),
-            Self::File(file) => file.finish(),
+            Self::File(_) => Ok(()),
+        }
+    }
+
+    /// `false` if nobody has read to the end.
+    pub(super) fn finish(self) -> Result<bool> {
+        match self {
+            Self::Pipe(mut out) => out.flush(),
+            Self::File(file) => file.finish().map(|()| true),
         }
     }
 }
 
 impl NewFile {
     fn create(wanted: &Path) -> Result<Self> {
-        if wanted.symlink_metadata().is_ok() {
-            return Err(there_is(wanted));
-        }
-        let mut name = wanted.as_os_str().to_owned();
-        name.push(format!(".{:08x}.unfinished", std::process::id()));
-        let path = PathBuf::from(name);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|error| failed(wanted, &error))?;
-        Ok(Self { out: BufWriter::with_capacity(64 << 10, file), path, wanted: wanted.to_owned() })
+        let unfinished = Unfinished::create(wanted)?;
+        let file = OpenOptions::new().write(true).open(unfinished.path());
+        let file = file.map_err(|error| failed(wanted, &error))?;
+        Ok(Self { out: BufWriter::with_capacity(64 << 10, file), unfinished })
     }
 
-    fn finish(mut self) -> Result<()> {
-        let flushed = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
-        flushed.map_err(|error| failed(&self.wanted, &error))?;
-        if self.wanted.symlink_metadata().is_ok() {
-            return Err(there_is(&self.wanted));
-        }
-        std::fs::rename(&self.path, &self.wanted).map_err(|error| failed(&self.wanted, &error))
+    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        write(&mut self.out).map_err(|error| failed(self.unfinished.path(), &error))
     }
-}
 
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+    fn finish(self) -> Result<()> {
+        let Self { out, unfinished } = self;
+        let written = out.into_inner().map(drop);
+        written.map_err(|error| failed(unfinished.path(), error.error()))?;
+        unfinished.finish()?;
+        Ok(())
     }
-}
-
-fn there_is(path: &Path) -> Failure {
-    Failure::failed(format!("{}: there is a file already, and it is not overwritten", path.display()))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -14,9 +14,7 @@ const IGNORED: [&str; 3] = ["sequence", "attempt", "redelivered"];
 
 pub(super) fn parse(line: &[u8], limit: usize) -> Result<Line, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is no UTF-8 text")?;
-    let Value::Object(mut fields) =
-        serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?
-    else {
+    let Value::Object(mut fields) = serde_json::from_str(text.trim_end()).map_err(no_json)? else {
         return Err("it is no JSON object".to_owned());
     };
     if fields.contains_key("redacted") {
@@ -39,6 +37,13 @@ pub(super) fn parse(line: &[u8], limit: usize) -> Result<Line, String> {
     let checked = publish.clone().into_parts().and_then(|parts| parts.check_size(limit));
     checked.map_err(|error| error.to_string())?;
     Ok((publish, time))
+}
+
+/// What is wrong with it, and in which column: serde counts lines from the beginning of this one.
+fn no_json(error: serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    format!("it is no JSON: {}, in column {}", said.strip_suffix(&place).unwrap_or(&said), error.column())
 }
 
 fn text_of(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
@@ -98,7 +103,8 @@ mod tests {
     fn what_is_wrong_is_said() {
         let time = "\"time\":\"2026-11-23T07:05:00.250Z\"";
         let with = |rest: &str| refused(&format!("{{\"subject\":\"a\",{time}{rest}}}"));
-        assert!(refused("{").starts_with("it is no JSON: "));
+        assert_eq!(refused("{\n"), "it is no JSON: EOF while parsing an object, in column 1");
+        assert_eq!(refused("no"), "it is no JSON: expected ident, in column 2");
         assert_eq!(refused("[]"), "it is no JSON object");
         assert_eq!(refused("{\"data\":\"\"}"), "it has no \"subject\"");
         assert!(refused("{\"subject\":\"a..b\"}").contains("token 2 is empty"));

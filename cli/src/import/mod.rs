@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use rowbus::sqlite::Migrate;
-use rowbus::{Messenger, SqliteBus, defaults};
+use rowbus::{ErrorKind, Messenger, RetentionParts, SqliteBus, defaults};
 
 use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::import::line::Line;
-use crate::import::source::Lines;
+use crate::import::source::{Batches, Lines};
+use crate::signals::Stop;
 use crate::status::Status;
 
 const EXAMPLES: &str = "\
@@ -26,8 +27,9 @@ Examples:
 ///
 /// Subjects, payloads, headers, message ids and times are those of then; sequences are new. Lines are published in batches,
 /// in order; a line that is none is named and ends it, with nothing of its batch written. A line whose message id was
-/// imported before is left out for as long as ids are remembered, so that an import which was interrupted can be
-/// repeated. Lines without a message id, and all lines after that time, are published again.
+/// imported before, with the same time and subject, is left out for as long as ids are remembered, so that an import which was
+/// interrupted can be repeated. Lines without a message id, and all lines after that time, are published again. A line that
+/// is older than the policies of the file keep (7 days in a new one) ends it too: set them first with `rowbus retention`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -50,26 +52,31 @@ struct Done {
     published: u64,
 }
 
-pub(crate) async fn run(db: &Path, args: ImportArgs, status: &Status) -> Result<()> {
-    let mut lines = Lines::open(&args.file)?;
+pub(crate) async fn run(db: &Path, args: ImportArgs, stop: &Stop, status: &Status) -> Result<()> {
+    let mut batches = Lines::open(&args.file)?.read_ahead()?;
     if args.dry_run {
         let mut checked = 0;
-        while let Some(batch) = lines.batch()? {
-            checked += batch.len();
+        while let Some(batch) = stop.unless_told(batches.recv()).await? {
+            checked += batch?.len();
         }
         status.say(&format!("{checked} lines could be imported"));
         return Ok(());
     }
+    // A first line that is none makes no file.
+    let first = stop.unless_told(batches.recv()).await?.transpose()?;
     // What a bus may hold whose limit is higher is taken as well.
     let bus = SqliteBus::builder(db).migrate(Migrate::NewFiles).max_payload(defaults::MAX_ROW);
-    let bus = bus.dedup_window(args.remember).open().await?;
+    // Nothing goes while it comes in.
+    let bus = bus.dedup_window(args.remember).prune(false);
+    let bus = stop.unless_told(bus.open()).await??;
     let mut done = Done::default();
-    let outcome = publish(&bus, &mut lines, &mut done).await;
+    let outcome = publish(&bus, first, &mut batches, stop, &mut done).await;
+    let policies = bus.retention().await;
     let closed = bus.close().await;
     let known = done.lines - done.published;
     let said = match known {
-        0 => format!("imported {} events into {}", done.published, status.file()),
-        _ => format!("imported {} events into {}; {known} were there already", done.published, status.file()),
+        0 => format!("imported {} events into {}", done.published, status.bus()),
+        _ => format!("imported {} events into {}; {known} were there already", done.published, status.bus()),
     };
     match outcome {
         Err(failure) if done.lines > 0 => {
@@ -79,17 +86,51 @@ pub(crate) async fn run(db: &Path, args: ImportArgs, status: &Status) -> Result<
     }
     closed?;
     status.say(&said);
+    for policy in policies?.iter().filter(|policy| limits_number(&policy.retention) && done.published > 0) {
+        let (filter, file) = (&policy.filter, status.bus());
+        status.say(&format!(
+            "the policy of {filter} in {file} limits how much is kept, and removes the oldest beyond that: see rowbus retention show"
+        ));
+    }
     Ok(())
 }
 
-async fn publish(bus: &SqliteBus, lines: &mut Lines, done: &mut Done) -> Result<()> {
-    while let Some(batch) = lines.batch()? {
+/// Whether events may go by it that are as young as one likes.
+fn limits_number(policy: &RetentionParts) -> bool {
+    [policy.max_messages, policy.max_bytes, policy.max_per_subject].iter().any(Option::is_some)
+}
+
+/// Said where the bus had something that it has not acknowledged.
+const UNKNOWN: &str = "told to stop before it was known whether what was under way is imported";
+
+async fn publish(
+    bus: &SqliteBus,
+    mut first: Option<Vec<Line>>,
+    batches: &mut Batches,
+    stop: &Stop,
+    done: &mut Done,
+) -> Result<()> {
+    loop {
+        let batch = match first.take() {
+            Some(batch) => batch,
+            None => match stop.unless_told(batches.recv()).await? {
+                Some(batch) => batch?,
+                None => return Ok(()),
+            },
+        };
         let all = batch.len() as u64;
-        let acks = bus.import_all(batch).await?;
+        // What is dropped under way is published as a whole or not at all, and nothing says which.
+        let imported = stop.unless_told(bus.import_all(batch)).await;
+        let imported = imported.map_err(|_| Failure::failed(UNKNOWN))?;
+        let acks = imported.map_err(|error| match error.kind() {
+            ErrorKind::Expired => Failure::from(error).after(
+                "as in rowbus retention set '>' --keep-everything, or with what export --from leaves out",
+            ),
+            _ => error.into(),
+        })?;
         done.lines += all;
         done.published += acks.iter().filter(|ack| !ack.duplicate).count() as u64;
     }
-    Ok(())
 }
 
 /// What a line says, or why it ends the import.

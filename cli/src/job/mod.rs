@@ -5,12 +5,13 @@ pub(crate) mod reply;
 mod show;
 
 use clap::{Args, Subcommand};
-use rowbus::{Messenger, SqliteBus};
+use rowbus::Messenger;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::job::cancel::CancelArgs;
 use crate::job::reply::ReplyArgs;
 use crate::job::show::ShowArgs;
+use crate::signals::Stop;
 use crate::status::Status;
 
 const EXAMPLES: &str = "\
@@ -37,11 +38,24 @@ enum What {
     Reply(ReplyArgs),
 }
 
-pub(crate) async fn run(bus: &SqliteBus, args: JobArgs, status: &Status) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, args: JobArgs, stop: &Stop, status: &Status) -> Result<()> {
     let bus = bus.as_durable()?;
+    let able = bus.capabilities();
     match args.what {
-        What::Show(args) => show::run(&*bus, args).await,
-        What::Cancel(args) => cancel::run(&*bus, args, status).await,
-        What::Reply(args) => reply::run(&*bus, args).await,
+        What::Show(_) if !able.job_info => Err(untold("how a job fares")),
+        What::Show(args) => stop.unless_told(show::run(&*bus, args)).await?,
+        What::Cancel(_) if !able.job_cancellation => Err(untold("cancelling a job")),
+        What::Cancel(args) => stop.unless_told(cancel::run(&*bus, args, status)).await?,
+        What::Reply(args) if !able.job_info && !args.waits() => {
+            Err(untold("whether a job has its reply yet"))
+        }
+        What::Reply(args) => reply::run(&*bus, args, stop).await,
     }
+}
+
+/// What a server has no means for, and what can be done.
+fn untold(what: &str) -> Failure {
+    Failure::usage(format!(
+        "{what}: JetStream has no means for it; `rowbus job reply ID --wait` waits for the reply, and has it at once if the job is done"
+    ))
 }

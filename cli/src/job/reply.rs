@@ -8,7 +8,7 @@ use rowbus::{Durable, JobId, Replies};
 use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::reply::{self, Cut, Printer};
-use crate::signals;
+use crate::signals::Stop;
 use crate::wait::Wait;
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,13 @@ pub(super) struct ReplyArgs {
     print: reply::PrintArgs,
 }
 
-pub(super) async fn run(bus: &dyn Durable, args: ReplyArgs) -> Result<()> {
+impl ReplyArgs {
+    pub(super) fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+}
+
+pub(super) async fn run(bus: &dyn Durable, args: ReplyArgs, stop: &Stop) -> Result<()> {
     let (id, wait) = (JobId::from(args.id), Wait::of(args.wait));
     if wait.is_none() {
         let state = bus.job(id.clone()).await?.state;
@@ -44,18 +50,24 @@ pub(super) async fn run(bus: &dyn Durable, args: ReplyArgs) -> Result<()> {
     }
     // What has ended has its replies, and is not waited for.
     let replies = bus.replies(id.clone()).await?;
-    wait_for(replies, &id, wait.unwrap_or(Wait::Ever), args.print.printer()).await
+    wait_for(replies, &id, wait.unwrap_or(Wait::Ever), args.print.printer(), stop).await
 }
 
+const STOPPED: &str = "told to stop before the reply had come; the job goes on";
+
 /// Writes the replies to a job up to the final one.
-pub(crate) async fn wait_for(replies: Replies, id: &JobId, wait: Wait, mut printer: Printer) -> Result<()> {
-    let stopped = || "told to stop before the reply had come; the job goes on".to_owned();
-    let mut stop = signals::stop(stopped)?;
-    match (printer.follow(replies, &mut stop, wait.deadline()).await?, wait) {
+pub(crate) async fn wait_for(
+    replies: Replies,
+    id: &JobId,
+    wait: Wait,
+    mut printer: Printer,
+    stop: &Stop,
+) -> Result<()> {
+    match (printer.follow(replies, stop, wait.deadline()).await?, wait) {
         (None, _) => Ok(()),
         (Some(Cut::TimeIsUp), Wait::For(time)) => {
             Err(Failure::nothing_there(format!("no reply to job {id} within {time:?}; it goes on")))
         }
-        (Some(Cut::Stopped | Cut::TimeIsUp), _) => Err(Failure::failed(stopped())),
+        (Some(Cut::Stopped | Cut::TimeIsUp), _) => Err(Failure::failed(STOPPED)),
     }
 }

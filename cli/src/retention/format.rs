@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use rowbus::RetentionInfo;
 
+use crate::colour;
 use crate::duration::written;
 use crate::json;
 use crate::retention::change::Keep;
@@ -29,9 +30,13 @@ pub(super) fn write_table(out: &mut dyn Write, policies: &[RetentionInfo], dead:
     let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     });
-    for row in &rows {
+    for (at, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        let line = cells.collect::<Vec<_>>().join("  ");
+        match at {
+            0 => writeln!(out, "{}", colour::head(line.trim_end()))?,
+            _ => writeln!(out, "{}", line.trim_end())?,
+        }
     }
     writeln!(out, "dead letters are kept {dead}")
 }

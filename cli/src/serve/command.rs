@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use crate::address::Address;
 use crate::serve::listener::Listener;
 use crate::serve::process::{Process, Processes};
 use crate::serve::{environment, output};
@@ -23,8 +23,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// The command, and what each run of it needs.
 pub(super) struct Command {
     pub(super) line: OsString,
-    /// The file of the bus.
-    pub(super) db: PathBuf,
+    /// Of the bus.
+    pub(super) address: Address,
     /// Whether each line of the output is a part of the reply.
     pub(super) parts: bool,
     pub(super) max_run: Duration,
@@ -65,7 +65,8 @@ impl Command {
     fn start(&self, call: &Call) -> io::Result<(Process, Pipes)> {
         let mut command = shell(&self.line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env("ROWBUS_DB", &self.db);
+        let (name, value, other) = self.address.variables();
+        command.env(name, value).env_remove(other);
         environment::set(&mut command, call);
         let mut process = self.processes.start(&mut command)?;
         let pipes = process.pipes().ok_or_else(|| io::Error::other("it has no pipes"))?;

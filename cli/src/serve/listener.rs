@@ -60,12 +60,10 @@ impl<'a> Listener<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn last(pieces: &[&[u8]]) -> Option<String> {
-        let status = Status::new(true, Path::new("x"));
+        let status = Status::new(true, "x");
         let mut listener = Listener::new(&status);
         pieces.iter().for_each(|piece| listener.hear(piece));
         listener.last()

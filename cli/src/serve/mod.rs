@@ -15,18 +15,18 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, value_parser};
-use futures_util::FutureExt;
 use futures_util::future::try_join_all;
-use rowbus::{Filter, Messenger, Serve, SqliteBus, defaults};
+use rowbus::{Filter, Messenger, Serve, defaults};
 use tokio::sync::watch;
 
+use crate::address::Address;
 use crate::duration;
 use crate::failure::Result;
 use crate::serve::answer::{Answer, Shared, Work};
 use crate::serve::command::Command;
 use crate::serve::post::Post;
 use crate::serve::process::Processes;
-use crate::signals;
+use crate::signals::Stop;
 use crate::status::Status;
 
 /// How long a service that was told to stop has to end: what runs has its own grace period, and then it is written down.
@@ -48,10 +48,11 @@ Examples:
 ///
 /// It finds in its environment ROWBUS_SUBJECT, ROWBUS_ID, ROWBUS_ATTEMPT (from 1), ROWBUS_HEADERS (a line `Name: value`
 /// each) and, for the first value of each header, ROWBUS_HEADER_ and its name in capitals, with _ for all but letters and
-/// digits. ROWBUS_DB is the file, so that `rowbus pub` in it speaks to the same bus.
+/// digits. ROWBUS_DB is the file, or ROWBUS_URL the server with all that was said of it, so that `rowbus pub` in it speaks to
+/// the same bus.
 ///
-/// Told to stop by Ctrl-C or SIGTERM it takes nothing new and finishes what it has, for 10 s; told again it ends at once.
-/// What is not done by then is given to other servers.
+/// Told to stop by Ctrl-C, SIGTERM or a terminal that goes, it takes nothing new and finishes what it has, for 10 s; told again
+/// it ends at once. What is not done by then is given to other servers.
 #[derive(Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("work").required(true))]
 pub(crate) struct ServeArgs {
@@ -123,20 +124,26 @@ impl Task {
     }
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
+pub(crate) async fn run(
+    bus: &dyn Messenger,
+    address: &Address,
+    task: Task,
+    stop: &Stop,
+    status: &Status,
+) -> Result<()> {
     let processes = Arc::new(Processes::default());
     let running = Arc::clone(&processes);
-    let stop = signals::stop_within(GRACE, move || {
+    stop.within(GRACE);
+    stop.or_leave(move || {
         running.end();
         "ended at once: what was not done is given to other servers".to_owned()
-    })?;
-    let stop = stop.map(drop).shared();
+    });
     let work = match &task.work {
         TaskWork::Echo => Work::Echo,
         TaskWork::Command { line, parts } => {
-            let (line, db) = (line.clone(), bus.path().to_owned());
+            let (line, address) = (line.clone(), address.clone());
             let (parts, max_run, status) = (*parts, task.max_run, status.clone());
-            Work::Command(Command { line, db, parts, max_run, processes, status })
+            Work::Command(Command { line, address, parts, max_run, processes, status })
         }
     };
     let (say, said) = watch::channel(false);
@@ -146,9 +153,9 @@ pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<
         let answer = Arc::new(Answer::new(Arc::clone(&shared), shift));
         let service = bus.serve_with(task.service(post.concurrency()), answer).await?;
         let stopping = || once.call_once(|| status.say("stopping: finishing what was taken"));
-        attended.push(post.attend(service, stop.clone(), stopping));
+        attended.push(post.attend(service, stop.told(), stopping));
     }
-    status.say(&format!("serving {} ({})", task.filter, status.file()));
+    status.say(&format!("serving {} ({})", task.filter, status.bus()));
     say.send_replace(true);
     try_join_all(attended).await?;
     status.say(&shared.tell());

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use rowbus::{BoxFuture, Call, CallControl, HandlerError, Headers, Message, Respo
 use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 
+use crate::address::Address;
 use crate::serve::command::Command;
 use crate::serve::process::Processes;
 use crate::status::Status;
@@ -61,11 +61,11 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let command = Command {
             line: format!("cd '{}'; {line}", folder.path().display()).into(),
-            db: "/bus.db".into(),
+            address: Address::File { path: "/bus.db".into(), url: None },
             parts: false,
             max_run: PATIENCE,
             processes: Arc::new(Processes::default()),
-            status: Status::new(true, Path::new("x")),
+            status: Status::new(true, "x"),
         };
         let (send, parts) = mpsc::unbounded_channel();
         let caller = Arc::new(Caller { parts: send, leave: Notify::new() });
@@ -222,11 +222,12 @@ async fn a_command_that_takes_too_long_is_killed() {
 
 #[tokio::test]
 async fn what_a_command_leaves_behind_with_its_output_closed_is_not_waited_for() {
-    let line = "(exec >&- 2>&- <&-; mkfifo go; read line < go) & echo answered";
-    let run = Run::of(line, b"", "");
-    assert_eq!(run.answer().await.unwrap().payload(), "answered\n");
-    let run = Run::of("(exec >&- <&-; sleep 600) & echo $! >&2; exit 4", b"", "");
+    let is_stopped = |pid: &str| std::process::Command::new("kill").arg(pid).status().unwrap().success();
+    let run = Run::of("(exec >&- 2>&- <&-; exec sleep 600) & echo $!", b"", "");
+    let answer = run.answer().await.unwrap();
+    let pid = str::from_utf8(answer.payload()).unwrap();
+    assert!(is_stopped(pid.trim()));
+    let run = Run::of("(exec >&- <&-; exec sleep 600) & echo $! >&2; exit 4", b"", "");
     let error = run.answer().await.unwrap_err();
-    let stopped = std::process::Command::new("kill").arg(error.message()).status().unwrap();
-    assert!(stopped.success() && error.code() == Some("exit 4"));
+    assert!(is_stopped(error.message()) && error.code() == Some("exit 4"));
 }

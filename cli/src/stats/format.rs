@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rowbus::sqlite::{Count, FileStats};
 
+use crate::colour;
 use crate::consumer;
 use crate::duration::written;
 use crate::escape::Escaped;
@@ -34,7 +35,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 
 /// A line for each fact, and a table of consumers.
 pub(super) fn write_table(out: &mut impl Write, stats: &FileStats, rates: Option<&Rates>) -> io::Result<()> {
-    let mut line = |name: &str, value: &str| writeln!(out, "{name:<WIDTH$}{value}");
+    let mut line = |name: &str, value: &str| writeln!(out, "{:<WIDTH$}{value}", colour::faint(name));
     let free = stats.free_pages * stats.page_bytes;
     line("file", &format!("{}, {} of it free", bytes(stats.file_bytes), bytes(free)))?;
     line("wal", &bytes(stats.wal_bytes))?;
@@ -81,14 +82,15 @@ fn events(stats: &FileStats) -> String {
     }
 }
 
-/// A line a second, for logs.
+/// A line for each look, for logs.
 pub(super) fn write_line(
     out: &mut impl Write,
     stats: &FileStats,
-    rates: &Rates,
+    rates: Option<&Rates>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write!(out, "{}  events {}  published {:.0}/s", rfc3339(now), count(stats.events), rates.published)?;
+    let published = rates.map_or_else(|| "-".to_owned(), |rates| format!("{:.0}/s", rates.published));
+    write!(out, "{}  events {}  published {published}", rfc3339(now), count(stats.events))?;
     write!(out, "  file {}  wal {}", bytes(stats.file_bytes), bytes(stats.wal_bytes))?;
     if let Some(requests) = &stats.requests {
         write!(out, "  ready {}  leased {}", count(requests.ready), count(requests.leased))?;

@@ -4,10 +4,12 @@ mod format;
 mod watch;
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use rowbus::sqlite::{FileStats, Inspector};
 
+use crate::duration;
 use crate::failure::Result;
 use crate::status::Status;
 use crate::stdout::Output;
@@ -16,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   rowbus stats
   rowbus stats --json | jq '.consumers[] | {name, lag}'
-  rowbus stats --watch
+  rowbus stats --watch --interval 10s
   rowbus stats --db copy-of-app.db";
 
 /// Show how the file fares: its size, what is in it, who reads it
@@ -26,18 +28,23 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatsArgs {
-    /// Write one JSON object; with --watch one a second
+    /// Write one JSON object; with --watch one at each look
     #[arg(long)]
     json: bool,
 
-    /// Go on each second until Ctrl-C, with rates: on a terminal in place, elsewhere a line each
+    /// Go on until Ctrl-C, with rates from the second look on: on a terminal in place, elsewhere a line each
     #[arg(short, long)]
     watch: bool,
+
+    /// With --watch, between two looks, as in 250ms or 10s
+    #[arg(long, value_name = "DURATION", requires = "watch", default_value = "1s")]
+    #[arg(value_parser = duration::interval)]
+    interval: Duration,
 }
 
 pub(crate) async fn run(args: StatsArgs, db: &Path, status: &Status) -> Result<()> {
     if args.watch {
-        return watch::run(db, args.json, status).await;
+        return watch::run(db, args.interval, args.json, status).await;
     }
     let stats = read(db).await?;
     let mut out = Output::new();

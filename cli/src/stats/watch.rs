@@ -1,6 +1,6 @@
-//! The file each second, until it is enough.
+//! The file again and again, until it is enough.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,12 @@ use chrono::Utc;
 use rowbus::sqlite::FileStats;
 
 use crate::failure::Result;
-use crate::signals;
+use crate::screen;
+use crate::signals::Stop;
 use crate::stats::format::{write_json, write_line, write_table};
 use crate::stats::read;
 use crate::status::Status;
 use crate::stdout::{Output, reader_gone};
-
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// What has happened between two looks.
 pub(super) struct Rates {
@@ -32,34 +30,56 @@ impl Rates {
     }
 }
 
-pub(super) async fn run(db: &Path, json: bool, status: &Status) -> Result<()> {
-    let mut stop = signals::stop(|| "stopped while writing".to_owned())?;
-    let in_place = std::io::stdout().is_terminal() && !json;
-    let mut out = Output::new();
+pub(super) async fn run(db: &Path, interval: Duration, json: bool, status: &Status) -> Result<()> {
+    let stop = Stop::listen()?;
+    stop.or_leave(|| "stopped while writing".to_owned());
+    let mut form = Form { out: Output::new(), in_place: screen::is_there() && !json, json };
     let mut before = (read(db).await?, Instant::now());
-    status.say(&format!("watching {}", status.file()));
-    loop {
+    status.say(&format!("watching {}", status.bus()));
+    // What was there before anybody looked tells no rate.
+    let mut goes_on = form.write(&before.0, None)?;
+    while goes_on {
         tokio::select! {
-            _ = tokio::time::sleep(EVERY) => {}
-            _ = &mut stop => return Ok(()),
+            _ = tokio::time::sleep(interval) => {}
+            () = stop.told() => return Ok(()),
             () = reader_gone() => return Ok(()),
         }
-        let now = (read(db).await?, Instant::now());
-        let rates = Rates::between(&before, &now);
-        let written = out.write(|out| {
+        let now = match read(db).await {
+            Ok(stats) => (stats, Instant::now()),
+            // Somebody has it for himself, or moves another into its place: the next look may find it.
+            Err(failure) => {
+                status.say(failure.message());
+                continue;
+            }
+        };
+        goes_on = form.write(&now.0, Some(&Rates::between(&before, &now)))?;
+        before = now;
+    }
+    Ok(())
+}
+
+/// How a look is shown.
+struct Form {
+    out: Output,
+    in_place: bool,
+    json: bool,
+}
+
+impl Form {
+    /// Whether somebody still reads.
+    fn write(&mut self, stats: &FileStats, rates: Option<&Rates>) -> Result<bool> {
+        let (in_place, json) = (self.in_place, self.json);
+        let written = self.out.write(|out| {
             if in_place {
                 // From the first line of the screen, and nothing below it.
                 out.write_all(b"\x1b[H\x1b[2J")?;
-                write_table(out, &now.0, Some(&rates))
+                write_table(out, stats, rates)
             } else if json {
-                write_json(out, &now.0)
+                write_json(out, stats)
             } else {
-                write_line(out, &now.0, &rates, Utc::now())
+                write_line(out, stats, rates, Utc::now())
             }
         })?;
-        if !written || !out.flush()? {
-            return Ok(());
-        }
-        before = now;
+        Ok(written && self.out.flush()?)
     }
 }

@@ -8,6 +8,7 @@ use rowbus::{AckPolicy, Consumer, Filter, OnFailure};
 use crate::duration;
 use crate::failure::Result;
 use crate::start::Start;
+use crate::stdout;
 use crate::subscribe::member::Task;
 
 #[derive(Args)]
@@ -94,6 +95,9 @@ impl DurableArgs {
         }
         if let Some(threshold) = self.inactive_threshold {
             consumer = consumer.inactive_threshold(threshold);
+        }
+        if self.ack {
+            stdout::must_be_open()?;
         }
         let parts = consumer.clone().into_parts()?;
         // An existing consumer has the policy that is given, or is refused; else its own is not known yet.

@@ -2,6 +2,7 @@
 
 mod console;
 mod durable;
+mod held;
 mod member;
 mod progress;
 mod stream;
@@ -9,11 +10,12 @@ mod stream;
 use std::time::Duration;
 
 use clap::Args;
-use rowbus::{Filter, SqliteBus};
+use rowbus::{Filter, Messenger};
 
 use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::format::Format;
+use crate::signals::Stop;
 use crate::start::Start;
 use crate::status::Status;
 use crate::subscribe::durable::DurableArgs;
@@ -24,6 +26,7 @@ Examples:
   rowbus sub 'orders.>'
   rowbus sub 'orders.*' --from 2h --json | jq .data
   rowbus sub orders.created --from oldest --count 1 --wait 5s --raw
+  rowbus sub 'notes.>' --from oldest --wait 1s -0 | xargs -0 -n1 echo
   rowbus sub 'orders.*.paid' 'users.>' --durable mailer --ack --json
   rowbus sub --durable mailer --ack --count 100 --wait 1s --raw";
 
@@ -37,10 +40,14 @@ Examples:
 /// for all its members; its policy and start cannot be changed.
 ///
 /// With --ack each message is acknowledged when it was written to standard output: into a pipe, that is before its
-/// reader has taken it, so bound what is taken with --count and not with `head`. Without --ack nothing is acknowledged, as
-/// when somebody only wants to look: a cumulative consumer stays where it is; an explicit one delivers the message again
-/// when its --ack-wait is over, to any member, and counts this delivery, which workers may notice. Told to
-/// stop by Ctrl-C or SIGTERM it gives back what it has not written.
+/// reader has taken it, so bound what is taken with --count and not with `head`. What a closed pipe does not take is
+/// told, and given back. Without --ack nothing is acknowledged, as when somebody only wants to look: a cumulative consumer
+/// stays where it is; an explicit one gets back at the end what was shown, as if nobody had looked. Who looks for longer
+/// than --ack-wait keeps messages from workers for that time, and then they come again and count as delivered. Told to stop by
+/// Ctrl-C, SIGTERM or a terminal that goes, it has acknowledged what it has written, and gives back the rest.
+///
+/// A reader that leaves the pipe, as `head` does, is an ordinary end of what is followed, with exit code 0: nothing is lost. It
+/// is 1 if it left before --count messages, or did not take all that was acknowledged.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SubArgs {
@@ -65,6 +72,10 @@ pub(crate) struct SubArgs {
     #[arg(long, conflicts_with = "json")]
     raw: bool,
 
+    /// As --raw, each followed by a NUL instead, for bodies of several lines and `xargs -0`
+    #[arg(short = '0', long, conflicts_with = "json")]
+    null: bool,
+
     /// Write one JSON object a line
     #[arg(long)]
     json: bool,
@@ -87,7 +98,7 @@ enum Source {
 
 impl SubArgs {
     pub(crate) fn check(self) -> Result<Task> {
-        let format = Format::of(self.raw, self.json);
+        let format = Format::with_null(self.raw, self.null, self.json);
         let filters = self.filters.iter().map(|filter| Filter::new(filter)).collect::<Result<Vec<_>, _>>()?;
         if let Some(task) = self.durable.check(&filters, self.from)? {
             let progress = Progress::new(format!("for consumer {}", task.name), self.count, self.wait);
@@ -102,10 +113,10 @@ impl SubArgs {
     }
 }
 
-pub(crate) async fn run(bus: &SqliteBus, task: Task, status: &Status) -> Result<()> {
+pub(crate) async fn run(bus: &dyn Messenger, task: Task, stop: &Stop, status: &Status) -> Result<()> {
     let Task { source, format, progress } = task;
     match source {
-        Source::Log(task) => stream::run(bus, task, format, progress, status).await,
-        Source::Consumer(task) => member::run(bus, *task, format, progress, status).await,
+        Source::Log(task) => stream::run(bus, task, format, progress, stop, status).await,
+        Source::Consumer(task) => member::run(bus, *task, format, progress, stop, status).await,
     }
 }

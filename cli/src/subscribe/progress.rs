@@ -31,6 +31,11 @@ impl Progress {
         self.heard();
     }
 
+    /// How many were asked for, if that was said.
+    pub(super) fn asked(&self) -> Option<u64> {
+        self.count
+    }
+
     /// How many are still to be printed.
     pub(super) fn left(&self) -> u64 {
         self.count.map_or(u64::MAX, |count| count.saturating_sub(self.printed))

@@ -4,14 +4,22 @@ use std::path::Path;
 
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+use crate::support::until;
 use crate::support::{Finished, Folder, Running};
+#[cfg(unix)]
+use crate::terminal::Terminal;
 
 /// Each benchmark, as small as it can be told from nothing.
-const EACH: [&[&str]; 3] = [
+const EACH: [&[&str]; 5] = [
     &["bench", "pub", "--messages", "20", "--publishers", "3"],
     &["bench", "sub", "--messages", "2500", "--size", "10"],
     &["bench", "latency", "--messages", "3", "--pause", "1ms"],
+    &["bench", "rpc", "--messages", "20", "--callers", "3"],
+    &["bench", "queue", "--messages", "700", "--workers", "2", "--size", "10"],
 ];
+
+const RAW: [&str; 2] = ["--compare", "raw"];
 
 fn json(folder: &Folder, benchmark: &[&str], more: &[&str]) -> Finished {
     let finished = folder.run(&[benchmark, more, &["--json", "--quiet"]].concat());
@@ -33,9 +41,11 @@ fn is_empty(folder: &Path) -> bool {
 fn a_benchmark_leaves_no_file_behind() {
     let folder = Folder::new();
     for benchmark in EACH {
-        let finished = folder.run(benchmark);
-        assert_eq!(finished.code, Some(0), "{finished:?}");
-        assert!(is_empty(folder.path()), "{benchmark:?}");
+        for compared in [&[][..], &RAW] {
+            let finished = folder.run(&[benchmark, compared].concat());
+            assert_eq!(finished.code, Some(0), "{finished:?}");
+            assert!(is_empty(folder.path()), "{benchmark:?}");
+        }
     }
 }
 
@@ -71,7 +81,7 @@ fn a_benchmark_runs_beside_the_file_or_in_the_folder_that_is_named() {
 #[test]
 fn the_result_as_json_has_its_fields_in_one_order() {
     let folder = Folder::new();
-    let [publish, replay, latency] = EACH.map(|benchmark| json(&folder, benchmark, &[]));
+    let [publish, replay, latency, rpc, queue] = EACH.map(|benchmark| json(&folder, benchmark, &[]));
     let percentiles = ["p50_us", "p90_us", "p99_us", "max_us"];
     let rates = ["seconds", "per_s", "mb_per_s"];
     let how = ["work", "messages", "size"];
@@ -80,6 +90,56 @@ fn the_result_as_json_has_its_fields_in_one_order() {
     assert_eq!(fields(replay.text()), [&how[..], &["synchronous"], &rates].concat());
     let of_latency = [&how[..], &["synchronous", "pause_ms", "clock"], &percentiles].concat();
     assert_eq!(fields(latency.text()), of_latency);
+    let of_rpc = [&how[..], &["callers", "synchronous"], &rates, &percentiles].concat();
+    assert_eq!(fields(rpc.text()), of_rpc);
+    assert_eq!(fields(queue.text()), [&how[..], &["workers", "synchronous"], &rates].concat());
+}
+
+#[test]
+fn what_is_compared_has_the_same_fields_and_a_ratio() {
+    let folder = Folder::new();
+    for benchmark in EACH {
+        let finished = json(&folder, benchmark, &RAW);
+        let result: Value = serde_json::from_str(finished.text()).unwrap();
+        let raw = result["raw"].as_object().unwrap();
+        assert!(!raw.is_empty(), "{result}");
+        for (name, value) in raw {
+            assert!(
+                value.as_f64().unwrap() > 0.0 && result[name].as_f64().unwrap() > 0.0,
+                "{name}: {result}"
+            );
+        }
+        let ratio = result["ratio"].as_f64().unwrap();
+        let expected = match raw.get("per_s") {
+            Some(rate) => result["per_s"].as_f64().unwrap() / rate.as_f64().unwrap(),
+            None => raw["p50_us"].as_f64().unwrap() / result["p50_us"].as_f64().unwrap(),
+        };
+        assert!((ratio - expected).abs() <= 0.01 * expected + 0.001, "{ratio} {expected}");
+        let told = folder.run(&[benchmark, &RAW, &["--quiet"]].concat());
+        assert!(told.text().contains("raw SQLite  ") && told.text().contains("ratio        "), "{told:?}");
+    }
+}
+
+#[test]
+fn a_benchmark_that_makes_no_sense_is_refused() {
+    let folder = Folder::new();
+    for wrong in [
+        "bench",
+        "bench walk",
+        "bench rpc --callers 0",
+        "bench rpc --messages 0",
+        "bench rpc --relaxed",
+        "bench queue --workers 5000",
+        "bench queue --size 1048577",
+        "bench queue --compare nats",
+        "bench latency --size 7",
+        "bench latency --pause 0s",
+    ] {
+        let finished = folder.run(&wrong.split(' ').collect::<Vec<_>>());
+        assert_eq!(finished.code, Some(2), "{wrong}: {finished:?}");
+        assert!(finished.stdout.is_empty(), "{wrong}: {finished:?}");
+    }
+    assert!(is_empty(folder.path()));
 }
 
 #[test]
@@ -117,10 +177,10 @@ fn a_bar_is_for_terminals_only_and_status_for_those_who_want_it() {
 #[test]
 fn payloads_may_be_empty_or_as_large_as_a_message_may_be() {
     let folder = Folder::new();
-    for verb in ["pub", "sub", "latency"] {
+    for verb in ["pub", "sub", "latency", "rpc", "queue"] {
         let smallest = if verb == "latency" { "8" } else { "0" };
         for size in [smallest, "1048576"] {
-            let finished = json(&folder, &["bench", verb, "--messages", "2", "--size", size], &[]);
+            let finished = json(&folder, &["bench", verb, "--messages", "2", "--size", size], &RAW);
             assert!(finished.text().contains(&format!("\"size\":{size},")), "{finished:?}");
         }
     }
@@ -138,13 +198,15 @@ fn a_place_that_can_hold_no_benchmark_is_told() {
 #[test]
 #[cfg(unix)]
 fn a_benchmark_that_is_told_to_stop_removes_its_files_and_has_no_result() {
-    let endless: [&[&str]; 3] = [
+    let endless: [&[&str]; 5] = [
         &["bench", "pub", "--messages", "10000000"],
         &["bench", "sub", "--messages", "10000000"],
         &["bench", "latency", "--messages", "10000000"],
+        &["bench", "rpc", "--messages", "10000000"],
+        &["bench", "queue", "--messages", "10000000"],
     ];
     for benchmark in endless {
-        for signal in ["INT", "TERM"] {
+        for signal in ["INT", "TERM", "HUP"] {
             let folder = Folder::new();
             let mut running = Running::start(folder.command(benchmark));
             assert!(running.stderr_line().starts_with("measuring in "));
@@ -160,29 +222,75 @@ fn a_benchmark_that_is_told_to_stop_removes_its_files_and_has_no_result() {
 #[cfg(target_os = "linux")]
 fn the_second_process_of_a_benchmark_ends_with_the_first() {
     let folder = Folder::new();
-    let mut first = Running::start(folder.command(&["bench", "latency", "--messages", "10000000"]));
-    assert!(first.stderr_line().starts_with("measuring in "));
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    let wait_until = |there: bool| {
-        while is_anybody_in(folder.path()) != there {
-            assert!(std::time::Instant::now() < deadline, "waited in vain: {there}");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    };
-    wait_until(true);
-    // It has no chance to say anything.
-    first.kill();
-    wait_until(false);
+    for (verb, part) in [("latency", "receive"), ("rpc", "answer")] {
+        let mut first = Running::start(folder.command(&["bench", verb, "--messages", "10000000"]));
+        assert!(first.stderr_line().starts_with("measuring in "));
+        until("the second process", || is_anybody_in(folder.path(), part));
+        // It has no chance to say anything.
+        first.kill();
+        until("its end", || !is_anybody_in(folder.path(), part));
+    }
 }
 
-/// Whether a process receives in this folder.
+/// Whether a process does this part in this folder.
 #[cfg(target_os = "linux")]
-fn is_anybody_in(folder: &Path) -> bool {
+fn is_anybody_in(folder: &Path, part: &str) -> bool {
     let folder = folder.to_str().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes.into_iter().any(|process| {
-        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command);
-        command.contains(folder) && command.contains("\0receive\0")
+        let read = |name: &str| std::fs::read(process.path().join(name)).unwrap_or_default();
+        let (command, variables) = (read("cmdline"), read("environ"));
+        String::from_utf8_lossy(&variables).contains(folder)
+            && String::from_utf8_lossy(&command).contains(&format!("\0{part}\0"))
     })
+}
+
+#[test]
+#[cfg(unix)]
+fn comparing_that_is_told_to_stop_removes_its_files_as_well() {
+    for (verb, messages) in
+        [("pub", 1000), ("sub", 30_000), ("latency", 200), ("rpc", 1000), ("queue", 1000_u64)]
+    {
+        // Few for the bus, and enough to be stopped in the middle of what comes behind it: more where it was faster.
+        let mut tries = (0..5).map(|doublings| (messages << doublings).to_string());
+        assert!(tries.any(|messages| is_stopped_comparing(verb, &messages)), "{verb} was always through");
+    }
+}
+
+/// Stops it while bare SQLite is measured; `false` if it was through before the signal came.
+#[cfg(unix)]
+fn is_stopped_comparing(verb: &str, messages: &str) -> bool {
+    let folder = Folder::new();
+    let args = ["bench", verb, "--messages", messages, "--compare", "raw"];
+    let mut running = Running::start(folder.command(&args));
+    assert!(running.stderr_line().starts_with("measuring in "));
+    crate::support::until("the comparison", || {
+        let folders = std::fs::read_dir(folder.path()).unwrap().flatten();
+        folders.into_iter().any(|folder| folder.path().join("raw.db").exists()) || running.has_ended()
+    });
+    if !running.has_ended() {
+        running.signal("INT");
+    }
+    let finished = running.finish();
+    assert!(is_empty(folder.path()), "{verb}");
+    if finished.code == Some(0) {
+        return false;
+    }
+    assert_eq!(finished.refusal(1), "told to stop before there was a result");
+    true
+}
+
+#[test]
+#[cfg(unix)]
+fn a_terminal_gets_a_bar_while_it_lasts_and_a_histogram_at_the_end() {
+    let folder = Folder::new();
+    let args = ["bench", "latency", "--messages", "100", "--pause", "5ms"];
+    let mut terminal = Terminal::start(&folder, &args, 100, 40);
+    terminal.until_it_has(&["delivering", "of 100", "left"]);
+    assert_eq!(terminal.finish(), 0);
+    let text = terminal.until_it_has(&["latency      p50", "≤ ", "█"]);
+    assert!(!text.contains("delivering"), "{text}");
+    let counts = text.lines().filter(|line| line.trim_start().starts_with("≤ "));
+    let sum: u64 = counts.map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(sum, 100, "{text}");
 }

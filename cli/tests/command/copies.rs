@@ -1,8 +1,8 @@
 //! `backup`, `export`, `import` and `salvage`.
 
-use std::io::Read;
 use std::path::Path;
 
+use crate::migrating::newest;
 use crate::support::{Finished, Folder, Running};
 
 #[track_caller]
@@ -87,6 +87,125 @@ fn export_import_export_is_the_same_but_for_sequences() {
     assert!(!names(folder.path()).iter().any(|name| name.contains("unfinished")));
 }
 
+/// A new file in which events of any age stay.
+fn keeping(folder: &Folder) {
+    done(folder.run(&["import", "/dev/null"]));
+    done(folder.run(&["retention", "set", ">", "--keep-everything"]));
+}
+
+#[test]
+fn what_would_be_removed_at_once_is_not_imported_and_the_remedy_is_named() {
+    let folder = Folder::new();
+    let line = "{\"subject\":\"a\",\"time\":\"2001-11-23T07:05:00.000Z\",\"data\":\"x\"}\n";
+    let refused = folder.run_with(&["import", "-"], line.as_bytes());
+    let said = refused.refusal(1);
+    assert!(said.contains("\">\"") && said.contains("rowbus retention set"), "{said}");
+    assert_eq!(folder.run(&["export"]).code, Some(3));
+    done(folder.run(&["retention", "set", ">", "--keep-everything"]));
+    done(folder.run_with(&["import", "-"], line.as_bytes()));
+    done(folder.run(&["retention", "set", "a", "--max-messages", "5"]));
+    let warned = done(folder.run_with(&["import", "-"], line.as_bytes()));
+    assert!(
+        warned.stderr.contains("the policy of a in ") && warned.stderr.contains("limits how much is kept"),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_redacted_export_of_dead_letters_shows_no_content() {
+    let folder = Folder::new();
+    done(folder.run(&["pub", "a", "x"]));
+    folder.sql(
+        "INSERT INTO bus_dead_letters (source, source_id, consumer, subject, data, headers, reason, errors, attempts,
+            created_at, died_at)
+         VALUES ('event', '1', 'indexer', 'a', 'secret-body', 'Auth: secret-value' || char(10), 'secret-reason',
+                '1 5 secret-message' || char(10), 1, 0, 0),
+            ('job', 'b1', NULL, 'a', 'secret-body', NULL, 'exhausted', NULL, 1, 0, 0)",
+    );
+    let open = done(folder.run(&["export", "--dead"]));
+    for secret in ["secret-body", "secret-value", "secret-reason", "secret-message"] {
+        assert!(open.text().contains(secret), "{secret}: {open:?}");
+    }
+    let redacted = done(folder.run(&["export", "--dead", "--redact"]));
+    let text = redacted.text();
+    assert!(!text.contains("secret"), "{text}");
+    assert!(
+        text.contains("\"exhausted\"") && text.contains("\"Auth\"") && text.contains("\"indexer\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_counted_wherever_it_is() {
+    let folder = Folder::new();
+    done(folder.run(&["pub", "a", "x"]));
+    folder.sql(
+        "INSERT INTO bus_dead_letters (source, source_id, subject, data, reason, attempts, created_at, died_at)
+            VALUES ('job', 'b1', 'a..b', 'x', 'failed', 1, 0, 0), ('job', 'b2', 'a', 5, 'failed', 1, 0, 0),
+                ('job', 'b3', 'a', 'x', 'failed', 1, 0, 0);
+         INSERT INTO bus_events (subject, headers) VALUES ('b', 'no header')",
+    );
+    let dead = folder.run(&["export", "--dead"]);
+    assert_eq!((dead.code, dead.text().lines().count()), (Some(1), 1), "{dead:?}");
+    assert!(dead.stderr.contains("dead letter 1 ") && dead.stderr.contains("dead letter 2 "), "{dead:?}");
+    assert!(dead.stderr.contains("2 dead letters could not be read"), "{dead:?}");
+    for from in ["oldest", "last"] {
+        let events = folder.run(&["export", "--from", from]);
+        assert_eq!((events.code, events.text().lines().count()), (Some(1), 1), "{from}: {events:?}");
+        assert!(events.stderr.contains("event 2 ") && events.stderr.contains("1 events could"), "{events:?}");
+    }
+}
+
+#[test]
+fn an_export_leaves_a_file_that_was_not_closed_as_it_is() {
+    let folder = Folder::new();
+    let mut publisher =
+        Running::start(folder.command(&["pub", "a", "x", "--count", "1000000000", "--relaxed"]));
+    crate::support::until("something is in the log", || {
+        std::fs::metadata(folder.path().join("bus.db-wal")).is_ok_and(|found| found.len() > 1_000_000)
+    });
+    publisher.kill();
+    drop(publisher);
+    let contents = |folder: &Folder| -> Vec<_> {
+        ["bus.db", "bus.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap()).to_vec()
+    };
+    for has_index in [true, false] {
+        if !has_index {
+            std::fs::remove_file(folder.path().join("bus.db-shm")).unwrap();
+        }
+        let (before, there) = (contents(&folder), names(folder.path()));
+        assert!(done(folder.run(&["export"])).text().lines().count() > 100);
+        assert!(contents(&folder) == before && names(folder.path()) == there, "index: {has_index}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn salvage_and_an_export_to_a_file_that_are_told_to_stop_leave_nothing() {
+    let folder = Folder::new();
+    done(folder.run_with(&["pub", "a", "--count", "300", "--relaxed"], &[b'x'; 500_000]));
+    for args in [&["export", "--output", "new.jsonl"][..], &["salvage", "bus.db", "new.db"]] {
+        let mut stopped = 0;
+        for _ in 0..4 {
+            let running = Running::start(folder.command(args));
+            crate::support::until("a file in the making", || {
+                names(folder.path()).iter().any(|name| name.starts_with("new."))
+            });
+            running.signal("TERM");
+            let finished = running.finish();
+            let left = names(folder.path()).into_iter().filter(|name| name.starts_with("new."));
+            let left: Vec<_> = left.collect();
+            if finished.code == Some(0) {
+                left.iter().for_each(|name| std::fs::remove_file(folder.path().join(name)).unwrap());
+                continue;
+            }
+            stopped += 1;
+            assert!(finished.stderr.contains("told to stop") && left.is_empty(), "{finished:?}, {left:?}");
+        }
+        assert!(stopped > 0, "{args:?} is never slow enough");
+    }
+}
+
 #[test]
 fn an_id_that_the_log_rightly_has_twice_is_imported_twice_and_once_only() {
     let folder = Folder::new();
@@ -96,6 +215,7 @@ fn an_id_that_the_log_rightly_has_twice_is_imported_twice_and_once_only() {
         )
     };
     let input = [line(1), line(2), line(3)].concat();
+    keeping(&folder);
     for (run, said) in [(1, "imported 3 events"), (2, "imported 0 events"), (3, "imported 0 events")] {
         let finished = done(folder.run_with(&["import", "-"], input.as_bytes()));
         assert!(finished.stderr.contains(said), "run {run}: {finished:?}");
@@ -109,6 +229,7 @@ fn a_bad_line_is_named_and_nothing_of_its_batch_is_written() {
     let folder = Folder::new();
     let good = "{\"subject\":\"a\",\"time\":\"2026-11-23T07:05:00.000Z\",\"data\":\"x\"}\n";
     let input = format!("{}{{\"subject\":\"a..b\"}}\n{good}", good.repeat(600));
+    keeping(&folder);
     let finished = folder.run_with(&["import", "-"], input.as_bytes());
     let line = finished.refusal(1);
     assert!(line.starts_with("line 601: invalid subject") && line.contains("up to line 512"), "{line}");
@@ -117,6 +238,17 @@ fn a_bad_line_is_named_and_nothing_of_its_batch_is_written() {
     assert!(dry.refusal(1).starts_with("line 601: "));
     let dry = done(on(&folder, "none.db", &["import", "/dev/null", "--dry-run"]));
     assert!(dry.stderr.contains("0 lines could be imported") && !folder.path().join("none.db").exists());
+}
+
+#[test]
+fn a_first_line_that_is_none_makes_no_file_and_is_told_by_its_column() {
+    let folder = Folder::new();
+    let good = "{\"subject\":\"a\",\"time\":\"2026-11-23T07:05:00.000Z\",\"data\":\"x\"}\n";
+    for (input, line) in [("no\n".to_owned(), 1), (format!("{}no\n", good.repeat(3)), 4)] {
+        let finished = folder.run_with(&["import", "-"], input.as_bytes());
+        assert_eq!(finished.refusal(1), format!("line {line}: it is no JSON: expected ident, in column 2"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]
@@ -132,28 +264,31 @@ fn a_redacted_export_shows_no_content_and_cannot_be_imported() {
 
 #[test]
 fn files_of_every_version_are_exported_and_left_as_they_are() {
-    for version in [1, 2] {
+    for version in [1, 2, 3, 4] {
         let folder = Folder::new();
         let fixture = format!("{}/../tests/fixtures/schema-{version}.db", env!("CARGO_MANIFEST_DIR"));
         std::fs::copy(&fixture, folder.db()).unwrap();
         let exported = done(folder.run(&["export"]));
         assert!(exported.text().contains("\"fixture.made\""), "{exported:?}");
         assert_eq!(folder.run(&["export", "--dead"]).code, Some(3));
-        assert_eq!(std::fs::read(folder.db()).unwrap(), std::fs::read(&fixture).unwrap());
-        assert_eq!(names(folder.path()), ["bus.db"]);
+        assert!(std::fs::read(folder.db()).unwrap() == std::fs::read(&fixture).unwrap());
+        done(folder.run(&["backup", "copy.db"]));
+        let copied = done(on(&folder, "copy.db", &["export"]));
+        assert_eq!(copied.stdout, exported.stdout);
+        std::fs::remove_file(folder.path().join("copy.db")).unwrap();
+        // One of the newest is backed up by a bus.
+        if version < newest() {
+            assert!(std::fs::read(folder.db()).unwrap() == std::fs::read(&fixture).unwrap());
+            assert_eq!(names(folder.path()), ["bus.db"]);
+        }
     }
 }
 
 #[test]
-fn a_closed_pipe_ends_an_export_quietly_and_nothing_to_write_is_exit_code_3() {
+fn an_export_makes_no_file_and_nothing_to_write_is_exit_code_3() {
     let folder = Folder::new();
     assert_eq!(folder.run(&["export"]).code, Some(1), "no file is made");
-    done(folder.run(&["pub", "a", "a line of some length", "--count", "20000", "--relaxed"]));
-    let mut running = Running::start(folder.command(&["export"]));
-    running.write(b"");
-    running.stdout().read_exact(&mut [0; 10]).unwrap();
-    let finished = running.finish();
-    assert_eq!((finished.code, &*finished.stderr), (Some(0), ""));
+    folder.publish("a", b"x");
     assert_eq!(folder.run(&["export", "b"]).code, Some(3));
     assert_eq!(folder.run(&["export", "a..b"]).code, Some(2));
 }

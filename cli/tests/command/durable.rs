@@ -54,14 +54,24 @@ fn what_was_acknowledged_does_not_come_again() {
 #[test]
 fn without_ack_an_explicit_consumer_delivers_again_and_says_how_often() {
     let folder = filled(&["1"]);
-    let args = ["--ack-wait", "100ms", "--count", "1"];
-    let first = objects(&member(&folder, &[&["a", "--json"], &args[..]].concat()));
-    assert_eq!((&first[0]["attempt"], &first[0]["redelivered"]), (&1.into(), &false.into()));
-    let second = objects(&member(&folder, &[&["--json"], &args[..]].concat()));
-    assert_eq!((&second[0]["attempt"], &second[0]["redelivered"]), (&2.into(), &true.into()));
-    assert_eq!(second[0]["sequence"], 1);
-    let third = member(&folder, &args);
-    assert!(third.text().ends_with("  a  1\n    (redelivered, attempt 3)\n"), "{third:?}");
+    let again = objects(&member(&folder, &["a", "--json", "--ack-wait", "100ms", "--count", "2"]));
+    let said: Vec<_> =
+        again.iter().map(|one| (&one["sequence"], &one["attempt"], &one["redelivered"])).collect();
+    assert_eq!(said, [(&1.into(), &1.into(), &false.into()), (&1.into(), &2.into(), &true.into())]);
+    let shown = member(&folder, &["--count", "1"]);
+    assert!(shown.text().ends_with("  a  1\n    (redelivered, attempt 2)\n"), "{shown:?}");
+}
+
+#[test]
+fn what_was_only_looked_at_comes_to_others_at_once_and_as_new() {
+    let folder = filled(&["1", "2", "3"]);
+    for _ in 0..2 {
+        let seen = objects(&member(&folder, &["a", "--json", "--count", "2"]));
+        assert!(seen.iter().all(|one| one["attempt"] == 1), "{seen:?}");
+    }
+    let worked = objects(&member(&folder, &["--ack", "--json", "--count", "3"]));
+    assert!(worked.iter().all(|one| one["attempt"] == 1), "{worked:?}");
+    nothing_more(&folder);
 }
 
 #[test]
@@ -110,6 +120,18 @@ fn a_setting_that_cannot_be_changed_is_refused() {
 }
 
 #[test]
+fn no_more_is_taken_than_a_count_asks_for() {
+    let folder = Folder::new();
+    folder.run(&["pub", "a", "x", "--count", "300", "--relaxed"]);
+    // Where they are taken quickly, more are taken ahead.
+    bodies(&member(&folder, &["a", "--ack", "--raw", "--count", "100"]));
+    let info = folder.run(&["consumer", "info", "m", "--json"]);
+    let info: Value = serde_json::from_str(info.text()).unwrap();
+    assert_eq!((&info["delivered"], &info["ack_floor"]), (&100.into(), &100.into()), "{info}");
+    assert_eq!((&info["num_pending"], &info["num_backing_off"]), (&200.into(), &0.into()), "{info}");
+}
+
+#[test]
 fn what_is_not_taken_stays_with_the_consumer() {
     let folder = Folder::new();
     folder.run(&["pub", "a", "x", "--count", "300", "--relaxed"]);
@@ -123,7 +145,7 @@ fn what_is_not_taken_stays_with_the_consumer() {
 #[test]
 #[cfg(unix)]
 fn a_signal_ends_a_member_in_good_order() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let folder = filled(&["1"]);
         let mut stream = folder.stream(&["a", "--durable", "m", "--ack", "--raw"]);
         assert_eq!(stream.line().as_deref(), Some("1"));
@@ -146,9 +168,10 @@ fn what_could_not_be_written_is_not_acknowledged_and_comes_at_once() {
     pipe.read_exact(&mut [0; 1]).unwrap();
     drop(pipe);
     let finished = stream.finish();
-    assert_eq!((finished.code, &*finished.stderr), (Some(0), ""));
+    let told = "rowbus: standard output was closed: 1 message is given back\n";
+    assert_eq!((finished.code, &*finished.stderr), (Some(0), told));
     let again = objects(&member(&folder, &["--ack", "--json", "--count", "1"]));
-    assert_eq!((&again[0]["attempt"], &again[0]["sequence"]), (&2.into(), &1.into()));
+    assert_eq!((&again[0]["attempt"], &again[0]["sequence"]), (&1.into(), &1.into()));
     nothing_more(&folder);
 }
 

@@ -83,39 +83,49 @@ fn the_version_names_that_of_sqlite() {
 #[test]
 fn the_help_of_each_verb_has_an_example() {
     let folder = Folder::new();
-    let verbs = [
-        "pub",
-        "sub",
-        "request",
-        "serve",
-        "enqueue",
-        "job",
-        "job show",
-        "job cancel",
-        "job reply",
-        "dead",
-        "dead ls",
-        "dead show",
-        "dead requeue",
-        "dead purge",
-        "consumer",
-        "consumer ls",
-        "consumer info",
-        "consumer seek",
-        "consumer rm",
-        "consumer pause",
-        "consumer resume",
-        "peers",
-        "bench",
-        "bench pub",
-        "bench sub",
-        "bench latency",
-    ];
+    let verbs = crate::verbs::all(&folder);
+    assert!(verbs.len() > 35, "{verbs:?}");
     for verb in verbs {
         for help in ["-h", "--help"] {
             let finished = folder.run(&verb.split(' ').chain([help]).collect::<Vec<_>>());
             assert_eq!(finished.code, Some(0));
-            assert!(finished.text().contains(&format!("\n  rowbus {verb} ")), "{}", finished.text());
+            let examples = finished.text().split_once("\nExamples:\n").expect(&verb).1;
+            // It may be shown with its input, as in `rowbus export | rowbus import -`.
+            assert!(examples.contains(&format!("rowbus {verb}")), "{}", finished.text());
+        }
+    }
+}
+
+#[test]
+fn help_is_a_verb_as_well() {
+    let folder = Folder::new();
+    for (asked, same) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "sub"], &["sub", "--help"]),
+        (&["help", "job", "show"], &["job", "show", "--help"]),
+    ] {
+        let (asked, same) = (folder.run(asked), folder.run(same));
+        assert_eq!((asked.code, asked.text()), (Some(0), same.text()), "{asked:?}");
+    }
+    assert!(folder.run(&["help", "nothing"]).refusal(2).contains("nothing"));
+}
+
+#[cfg(unix)]
+#[test]
+fn help_fits_the_terminal() {
+    use crate::terminal::Terminal;
+    let folder = Folder::new();
+    let mut verbs = crate::verbs::all(&folder);
+    verbs.push(String::new());
+    for verb in verbs {
+        for help in ["-h", "--help"] {
+            let args: Vec<_> = verb.split(' ').filter(|word| !word.is_empty()).chain([help]).collect();
+            // The terminal is wider than it says, so that a longer line is seen as one.
+            let mut terminal = Terminal::saying(&folder, &args, (80, 24), (300, 200));
+            assert_eq!(terminal.finish(), 0);
+            let text = terminal.until_it_has(&["Usage:", "Options of every verb"]);
+            let widest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
+            assert!(widest <= 80 && widest > 50, "{args:?}: {widest} columns\n{text}");
         }
     }
 }
@@ -135,4 +145,37 @@ fn help_is_what_one_gets_who_names_no_verb() {
         assert_eq!((finished.code, finished.text()), (Some(2), ""));
         assert!(finished.stderr.contains(verb) && !finished.stderr.contains("receive"), "{finished:?}");
     }
+}
+
+#[test]
+fn completions_know_every_verb_in_every_shell() {
+    let folder = Folder::new();
+    let verbs = crate::verbs::runnable(&folder);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = folder.run(&["completions", shell]);
+        assert_eq!((script.code, &*script.stderr), (Some(0), ""), "{shell}");
+        for word in verbs.iter().flat_map(|verb| verb.split(' ')) {
+            assert!(script.text().contains(word), "{shell}: {word}");
+        }
+    }
+    assert!(folder.run(&["completions", "tcsh"]).refusal(2).contains("tcsh"));
+}
+
+#[test]
+#[cfg(unix)]
+fn bash_completes_a_verb_with_the_script() {
+    let folder = Folder::new();
+    let script = folder.path().join("completions.bash");
+    std::fs::write(&script, folder.run(&["completions", "bash"]).stdout).unwrap();
+    let complete = "source \"$0\"; COMP_WORDS=(rowbus migrate ver); COMP_CWORD=2; _rowbus rowbus ver migrate; echo \"${COMPREPLY[@]}\"";
+    let Ok(completed) = std::process::Command::new("bash").args(["-c", complete]).arg(&script).output()
+    else {
+        return crate::support::skip("completions in bash: there is none");
+    };
+    assert_eq!(
+        String::from_utf8(completed.stdout).unwrap(),
+        "verify\n",
+        "{}",
+        String::from_utf8_lossy(&completed.stderr)
+    );
 }

@@ -5,6 +5,8 @@
 
 mod bad_input;
 mod bench;
+#[cfg(unix)]
+mod colours;
 mod consumers;
 mod copies;
 mod corpus;
@@ -14,12 +16,23 @@ mod dead_events;
 mod dead_letters;
 mod doctor;
 mod durable;
+mod every_verb;
 mod formats;
 #[cfg(unix)]
 mod jobs;
+mod migrating;
+mod nats;
+#[cfg(unix)]
+mod nats_bench;
+#[cfg(unix)]
+mod nats_bridge;
+#[cfg(unix)]
+mod nats_page;
 mod other_writers;
 #[cfg(target_os = "linux")]
 mod peers;
+#[cfg(unix)]
+mod picture;
 mod publishing;
 mod read_only;
 mod real_log;
@@ -30,5 +43,14 @@ mod retention;
 mod serving;
 mod starting;
 mod stats;
+#[cfg(unix)]
+mod stopping;
 mod streaming;
 mod support;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod top;
+#[cfg(unix)]
+mod transcript;
+mod verbs;

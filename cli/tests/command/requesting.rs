@@ -174,7 +174,7 @@ fn a_failure_behind_parts_is_told_behind_them() {
 
 #[test]
 fn a_request_that_is_stopped_kills_its_command_and_what_that_has_started() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let folder = Folder::new();
         let held = folder.held("held");
         let command = "exec 3>held; sleep 600 & echo up; wait";

@@ -116,3 +116,23 @@ fn mistakes_are_usage_and_looking_makes_no_file() {
     assert!(folder.run(&["retention", "show"]).refusal(1).contains("there is no such file"));
     assert!(!folder.db().exists());
 }
+
+#[test]
+fn events_are_counted_whichever_policy_governs_them() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(&["pub", "orders.a", "x", "--count", "3", "-q"]).code, Some(0));
+    let events = || {
+        let stats = folder.run(&["stats", "--json"]);
+        let stats: serde_json::Value = serde_json::from_str(stats.text()).unwrap();
+        (stats["events"].as_u64().unwrap(), stats["events_is_exact"].as_bool().unwrap())
+    };
+    for (args, left) in [
+        (&["retention", "set", "orders.>", "--max-messages", "2"][..], 3),
+        (&["retention", "prune"], 2),
+        (&["retention", "rm", "orders.>"], 2),
+        (&["retention", "prune"], 2),
+    ] {
+        assert_eq!(folder.run(args).code, Some(0));
+        assert_eq!(events(), (left, true), "{args:?}");
+    }
+}

@@ -87,7 +87,7 @@ fn a_command_that_takes_too_long_is_killed() {
 #[test]
 fn a_server_that_is_told_to_stop_finishes_what_it_holds() {
     for (signal, count) in
-        [("INT", &[][..]), ("TERM", &[]), ("TERM", &["--concurrency", "1", "--count", "1"])]
+        [("INT", &[][..]), ("TERM", &[]), ("HUP", &[]), ("TERM", &["--concurrency", "1", "--count", "1"])]
     {
         let folder = Folder::new();
         let go = folder.pipe("go");
@@ -126,6 +126,22 @@ fn a_second_signal_kills_what_runs_and_another_server_does_it() {
     held();
     let _other = folder.serve(&["a", "--echo"]);
     assert_eq!(request.finish().text(), "{\"attempt\":2,\"final\":true,\"data\":\"x\"}\n");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_that_goes_takes_the_command_along_before_another_server_does_it() {
+    let folder = Folder::new();
+    let held = folder.held("held");
+    let mut server = folder.serve(&["a", "--command", "exec 3>held; echo up > up; sleep 600"]);
+    let request = folder.start(&["request", "a", "x", "--timeout", "1h", "--json"]);
+    until("the command runs", || folder.path().join("up").exists());
+    server.signal("HUP");
+    // It has 10 seconds to finish.
+    assert!(server.wait().is_some());
+    held();
+    let _other = folder.serve(&["a", "--echo"]);
+    assert!(request.finish().text().contains("\"data\":\"x\""));
 }
 
 #[test]

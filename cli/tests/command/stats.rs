@@ -54,7 +54,7 @@ fn a_file_that_others_write_is_looked_at_while_they_do() {
 
 #[test]
 fn files_of_every_schema_are_looked_at_read_only_and_stay_as_they_are() {
-    for version in [1, 2] {
+    for version in [1, 2, 3, 4] {
         let folder = Folder::new();
         let fixture = format!("{}/../tests/fixtures/schema-{version}.db", env!("CARGO_MANIFEST_DIR"));
         fs::copy(fixture, folder.db()).unwrap();
@@ -64,7 +64,7 @@ fn files_of_every_schema_are_looked_at_read_only_and_stay_as_they_are() {
         let before = (fs::read(folder.db()).unwrap(), fs::metadata(folder.db()).unwrap().modified().unwrap());
         let stats = json(&folder);
         assert_eq!(stats["schema_version"], version);
-        assert_eq!((stats["requests"].is_null(), stats["consumers"].is_null()), (version < 2, true));
+        assert_eq!((stats["requests"].is_null(), stats["consumers"].is_null()), (version < 2, version < 3));
         assert_eq!(folder.run(&["stats"]).code, Some(0));
         let after = (fs::read(folder.db()).unwrap(), fs::metadata(folder.db()).unwrap().modified().unwrap());
         assert!(before == after, "it was changed");
@@ -83,13 +83,20 @@ fn what_is_no_bus_is_refused_and_nothing_is_made() {
 
 #[cfg(unix)]
 #[test]
-fn watching_writes_a_line_a_second_into_a_pipe_until_it_is_told_to_end() {
+fn watching_writes_a_line_for_each_look_into_a_pipe_until_it_is_told_to_end() {
     let folder = Folder::new();
     folder.publish("a", b"x");
-    let mut watching = folder.start(&["stats", "--watch"]);
+    // The first look is shown at once, however long it is to the next one.
+    let mut patient = folder.start(&["stats", "--watch", "--interval", "1d"]);
+    let first = patient.line().unwrap();
+    assert!(first.contains("  events 1  published -  file "), "{first}");
+    patient.signal("INT");
+    assert_eq!(patient.finish().code, Some(0));
+    let mut watching = folder.start(&["stats", "--watch", "--interval", "100ms"]);
     assert!(watching.stderr_line().starts_with("watching "));
-    let first = watching.line().unwrap();
-    assert!(first.contains("  events 1  published 0/s  file "), "{first}");
+    assert!(watching.line().unwrap().contains("  published -  file "));
+    let second = watching.line().unwrap();
+    assert!(second.contains("  events 1  published 0/s  file "), "{second}");
     for _ in 0..10 {
         folder.publish("a", b"x");
     }
@@ -101,4 +108,29 @@ fn watching_writes_a_line_a_second_into_a_pipe_until_it_is_told_to_end() {
     assert_eq!(line["events"], 11);
     // Its reader goes.
     drop(watching);
+}
+
+#[cfg(unix)]
+#[test]
+fn watching_draws_in_place_on_a_terminal_that_can() {
+    use crate::terminal::Terminal;
+    let folder = Folder::new();
+    folder.publish("a", b"x");
+    let watching = |term| {
+        let args = ["stats", "--watch", "--interval", "100ms"];
+        Terminal::start_with(&folder, &args, 200, 36, &[("TERM", term)])
+    };
+    let table = watching("xterm-256color").until_it_has(&["published       0 a second", "SQLite"]);
+    assert!(!table.contains("watching "), "{table}");
+    let lines = watching("dumb").until_it_has(&["watching ", "  published -  ", "  published 0/s  "]);
+    assert!(!lines.contains("SQLite"), "{lines}");
+}
+
+#[test]
+fn an_interval_is_one_of_watching() {
+    let folder = Folder::new();
+    for args in [&["stats", "--watch", "--interval", "0s"][..], &["stats", "--watch", "--interval", "10ms"]] {
+        folder.run(args).refusal(2);
+    }
+    assert!(folder.run(&["stats", "--interval", "1s"]).refusal(2).contains("--watch"));
 }

@@ -13,6 +13,10 @@ use tempfile::TempDir;
 /// How long anything may take on a machine that does much else. A test that meets it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the command heeds in its environment. Whoever runs the tests may have any of it set, and CI sets `CI`, for which the
+/// libraries colour even a terminal that calls itself dumb.
+pub const VARIABLES: [&str; 6] = ["ROWBUS_DB", "ROWBUS_URL", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"];
+
 /// A folder of its own for each test, with a bus in it.
 pub struct Folder {
     dir: TempDir,
@@ -49,7 +53,10 @@ impl Folder {
     /// The command in this folder, with nothing said of a bus.
     pub fn bare<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowbus"));
-        command.args(args).current_dir(self.path()).env_remove("ROWBUS_DB");
+        command.args(args).current_dir(self.path());
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -104,6 +111,11 @@ impl Folder {
     pub fn number(&self, sql: &str) -> i64 {
         let conn = rowbus::rusqlite::Connection::open(self.db()).unwrap();
         conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Plain SQL on the file.
+    pub fn sql(&self, sql: &str) {
+        rowbus::rusqlite::Connection::open(self.db()).unwrap().execute_batch(sql).unwrap();
     }
 
     /// A pipe with a name in this folder, for a command to wait at.
