@@ -1,9 +1,8 @@
 //! One process prunes, and another takes over when it dies.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
-
-use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use rowbus::{Messenger, Retention, SqliteBus};
 
@@ -12,7 +11,7 @@ use crate::child::{Process, hear, say};
 use crate::{Place, until};
 
 /// The byte of the sidecar that the pruner has locked.
-const BYTE: u64 = (1 << 40) - 1;
+const BYTE: i64 = (1 << 40) - 1;
 
 pub(super) async fn open(path: &str) {
     let _bus = SqliteBus::open(path).await.unwrap();
@@ -23,8 +22,15 @@ pub(super) async fn open(path: &str) {
 /// Whether somebody has the pruner's lock; the kernel gives it to no second one.
 fn is_pruned(place: &Place) -> bool {
     let sidecar = File::options().read(true).write(true).open(place.join("bus.db-bell")).unwrap();
-    let wanted = Flock { start: BYTE, length: 1, ..Flock::from(FlockType::WriteLock) };
-    fcntl_getlk(&sidecar, &wanted).unwrap().is_some()
+    // SAFETY: plain numbers, of which zero is one.
+    let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
+    wanted.l_type = libc::F_WRLCK as libc::c_short;
+    wanted.l_whence = libc::SEEK_SET as libc::c_short;
+    wanted.l_start = BYTE;
+    wanted.l_len = 1;
+    // SAFETY: an open file, and a lock to describe it in.
+    assert_eq!(unsafe { libc::fcntl(sidecar.as_raw_fd(), libc::F_OFD_GETLK, &mut wanted) }, 0);
+    wanted.l_type != libc::F_UNLCK as libc::c_short
 }
 
 #[tokio::test]
