@@ -22,6 +22,7 @@ pub struct ConsumerInfo {
     /// its member has read ahead is known to nobody else.
     pub delivered: u64,
     /// Matching events that were not delivered yet, counted up to a bound, and those that were given back as if they had not been.
+    /// A NATS server may count an event a moment after it has acknowledged it.
     pub num_pending: u64,
     /// Whether `num_pending` is all of them: else there are at least that many.
     pub num_pending_is_exact: bool,

@@ -2,7 +2,7 @@
 
 use super::consuming::{
     acked_texts, assert_idle, assert_inbox_ends, assert_lost, consumers, deliveries, delivery, entry,
-    explicit, failure, info, last_failure, open, policies,
+    explicit, failure, info, last_failure, open, pending, policies,
 };
 use super::fixture::Fixture;
 use super::support::{from, joined, kind, messages, numbers, publish_numbers, text_of, within};
@@ -138,8 +138,8 @@ pub(super) async fn nothing_is_delivered_while_a_consumer_is_paused(fixture: &Fi
         let mut second = open(&elsewhere, consumer()).await;
         assert_idle(&mut second).await;
         second.leave().await.unwrap();
-        let paused = bus.consumer_info(name).await.unwrap();
-        assert_eq!((paused.paused, paused.num_pending), (true, 3));
+        let paused = pending(&bus, name, 3).await;
+        assert!(paused.paused);
         assert_eq!(paused.ack_floor, held.sequence());
         let goes_on = tokio::spawn(async move { acked_texts(&mut inbox, 3).await });
         elsewhere.resume_consumer(name).await.unwrap();
@@ -191,6 +191,7 @@ pub(super) async fn consumers_are_listed_by_name(fixture: &Fixture) {
         drop(open(&bus, Consumer::durable(name).filter(name)).await);
     }
     publish_numbers(&fixture.bus, "b", 0..2).await;
+    pending(&elsewhere, "b", 2).await;
     elsewhere.pause_consumer("c").await.unwrap();
     let listed = elsewhere.consumers().await.unwrap();
     let told: Vec<_> = listed.iter().map(|one| (one.name.as_str(), one.num_pending, one.paused)).collect();

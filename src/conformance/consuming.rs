@@ -59,6 +59,20 @@ pub(super) async fn info(bus: &Arc<dyn Durable>) -> ConsumerInfo {
     bus.consumer_info("c").await.unwrap()
 }
 
+/// How a consumer fares as soon as so much is pending: a server may count a moment after it has acknowledged.
+pub(super) async fn pending(bus: &Arc<dyn Durable>, name: &str, count: u64) -> ConsumerInfo {
+    let counted = async {
+        loop {
+            let info = bus.consumer_info(name).await.unwrap();
+            if info.num_pending == count {
+                return info;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within(counted).await
+}
+
 /// The next item, the end included.
 pub(super) async fn entry(inbox: &mut Inbox) -> Option<Result<Delivery>> {
     within(inbox.next()).await
